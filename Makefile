@@ -1,0 +1,60 @@
+# Every target sets up what it needs; `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+
+.PHONY: help serve test check openapi docs lock bench migration clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Tessera needs Python 3.11 or newer: set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "Making .venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
+
+.venv/.runtime: requirements.lock requirements-build.lock pyproject.toml | .venv/bin/python
+	@echo "Installing what Tessera needs into .venv (once) ..." >&2
+	@$(PIP) --require-hashes --no-deps -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.runtime
+	@echo "Installing what the tests need into .venv (once) ..." >&2
+	@$(PIP) --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+serve: .venv/.runtime  ## Set up what is missing, migrate, and serve on http://127.0.0.1:8000
+	@$(BIN)/tessera migrate
+	@exec $(BIN)/tessera serve
+
+test: .venv/.dev  ## Set up what is missing, and run the tests
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.generated --check
+
+openapi docs: .venv/.dev  ## Write openapi.yaml and the README's tables anew
+	@$(BIN)/python -m tests.generated
+
+migration: .venv/.dev  ## Write the next migration: make migration MESSAGE='Add a table'
+	@$(BIN)/python -m migrations "$(MESSAGE)"
+
+bench: .venv/.dev  ## Measure what requests cost
+	@$(BIN)/python -m benchmarks.requests
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml
+
+lock: .venv/.dev  ## Choose the newest dependencies that fit pyproject.toml
+	@$(LOCK) --upgrade -o requirements.lock
+	@$(LOCK) --upgrade --extra build -c requirements.lock -o requirements-build.lock
+	@$(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock
+
+clean:  ## Remove what was set up and generated, but not the data
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

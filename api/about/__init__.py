@@ -1,0 +1,16 @@
+"""What the service says about itself: its contract, its features, its problems."""
+
+from api.about.resources import ClientConfig, OpenApiJson, OpenApiYaml, ProblemKind, Root
+from api.kit.feature import Feature
+
+feature = Feature(
+    name="about",
+    summary="The service itself: its contract, what frontends need to know, what problems mean.",
+    resources=(
+        ("/", Root),
+        ("/v1/config", ClientConfig),
+        ("/openapi.json", OpenApiJson),
+        ("/openapi.yaml", OpenApiYaml),
+        ("/problems/<code>", ProblemKind),
+    ),
+)

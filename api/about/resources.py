@@ -1,0 +1,82 @@
+"""What the service says about itself over HTTP."""
+
+from typing import Any
+
+from flask_restful import Resource
+
+from api.about import service
+from api.kit.identity import PUBLIC
+from api.kit.operation import operation
+from api.kit.problems import NotFound, Problem
+from schemas.about import ClientConfigAnswer, ProblemKindAnswer, ProblemPath, ServiceAnswer
+
+FIVE_MINUTES = 300  # seconds
+
+
+class Root(Resource):
+    @operation("getService", access=PUBLIC, answer=(200, ServiceAnswer()), database=False)
+    def get(self) -> dict[str, Any]:
+        """Get the service's name, version and links."""
+        return service.overview()
+
+
+class ClientConfig(Resource):
+    @operation(
+        "getClientConfig",
+        access=PUBLIC,
+        answer=(200, ClientConfigAnswer()),
+        database=False,
+        max_age=FIVE_MINUTES,
+    )
+    def get(self) -> dict[str, Any]:
+        """Get what a frontend needs to draw its forms."""
+        return service.client_config()
+
+
+class OpenApiJson(Resource):
+    @operation(
+        "getOpenApiJson",
+        access=PUBLIC,
+        answer=(200, None),
+        media_type="application/json",
+        database=False,
+        max_age=FIVE_MINUTES,
+    )
+    def get(self) -> str:
+        """Get this contract as JSON.
+
+        It holds the features that are switched on here.
+        """
+        return service.openapi_text("json")
+
+
+class OpenApiYaml(Resource):
+    @operation(
+        "getOpenApiYaml",
+        access=PUBLIC,
+        answer=(200, None),
+        media_type="application/yaml",
+        database=False,
+        max_age=FIVE_MINUTES,
+    )
+    def get(self) -> str:
+        """Get this contract as YAML.
+
+        It holds the features that are switched on here.
+        """
+        return service.openapi_text("yaml")
+
+
+class ProblemKind(Resource):
+    @operation(
+        "getProblemKind",
+        access=PUBLIC,
+        path=ProblemPath(),
+        answer=(200, ProblemKindAnswer()),
+        database=False,
+        max_age=FIVE_MINUTES,
+        problems=(NotFound,),
+    )
+    def get(self, code: str) -> type[Problem]:
+        """Get what a kind of problem means and what to do about it."""
+        return service.problem_kind(code)

@@ -1,0 +1,42 @@
+"""What the service knows about itself."""
+
+from typing import Any
+
+from flask import current_app
+
+from api import __version__
+from api.kit import openapi
+from api.kit.config import PUBLIC_URL
+from api.kit.problems import NotFound, Problem
+from api.kit.service import service, setting
+
+LINKS = {"openapi": "/openapi.json", "config": "/v1/config", "ready": "/health/ready"}
+
+
+def overview() -> dict[str, Any]:
+    links = {name: setting(PUBLIC_URL) + path for name, path in LINKS.items()}
+    return {"name": "Tessera", "version": __version__, "links": links}
+
+
+def client_config() -> dict[str, Any]:
+    """Return the features that are on, and what each tells clients."""
+    here = service()
+    told = {f.name: f.client_config(here.settings) for f in here.features if f.client_config}
+    return {"features": sorted(f.name for f in here.features), "settings": told}
+
+
+def problem_kind(code: str) -> type[Problem]:
+    """Return a kind of problem; raises NotFound."""
+    kind = service().problems.get(code)
+    if kind is None:
+        raise NotFound()
+    return kind
+
+
+def openapi_text(form: str) -> str:
+    """Return this service's OpenAPI document as `json` or `yaml`, made when first asked for."""
+    texts: dict[str, str] = current_app.extensions.setdefault("tessera.openapi", {})
+    if form not in texts:
+        described = openapi.document(service())
+        texts[form] = current_app.json.dumps(described) if form == "json" else openapi.as_yaml(described)
+    return texts[form]

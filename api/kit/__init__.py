@@ -1,0 +1,1 @@
+"""Tools that know no user: each could be lifted into another service."""

@@ -1,0 +1,159 @@
+"""The database: models' base class, engine settings, and which constraint a row broke."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, registry
+
+from api.kit.config import DATABASE_URL, THREADS
+from api.kit.problems import Problem
+from api.kit.settings import Settings
+
+OPERATION_TIMEOUT = 2  # seconds that a statement, or the wait for a connection, may take
+BUSY_TIMEOUT = 5  # seconds that SQLite waits for another writer
+_READING = "reading"  # bind key of the engine that reads: the same pool with other options
+_NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An instant, to the microsecond: aware in Python, UTC in the database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("an instant needs its time zone")
+        return value if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        return value if value is None else value.astimezone(UTC)
+
+
+Json = sa.JSON().with_variant(JSONB(), "postgresql")
+
+
+class Base(DeclarativeBase):
+    """The base of every model."""
+
+    registry = registry(
+        metadata=sa.MetaData(naming_convention=_NAMING),
+        type_annotation_map={
+            datetime: UtcDateTime(),
+            UUID: sa.Uuid(),
+            dict[str, Any]: Json,
+            list[str]: Json,
+        },
+    )
+
+
+class UnitSession(FlaskSession):
+    """A session that reads without a transaction while `info["reading"]` is set.
+
+    Under AUTOCOMMIT a statement of PostgreSQL costs one round trip in place of three, and sees
+    what READ COMMITTED would show it.
+    """
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Any:
+        if self.info.get("reading"):
+            return db.engines[_READING]
+        return super().get_bind(*args, **kwargs)
+
+
+db = SQLAlchemy(
+    metadata=Base.metadata,
+    session_options={"class_": UnitSession, "expire_on_commit": False},
+)
+
+
+def init_database(app: Flask, settings: Settings) -> None:
+    """Connect the app to the database that the settings name."""
+    url = sa.make_url(settings[DATABASE_URL])
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings[THREADS])
+    db.init_app(app)
+    with app.app_context():
+        prepare(db.engine)
+        cast("dict[str | None, sa.Engine]", db.engines)[_READING] = _reading_engine(db.engine)
+
+
+def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
+    """Return `create_engine` arguments: bounded waits, and a connection for each thread."""
+    pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": OPERATION_TIMEOUT}
+    if url.get_backend_name() == "sqlite":
+        return pool | {"connect_args": {"timeout": BUSY_TIMEOUT, "check_same_thread": False}}
+    milliseconds = OPERATION_TIMEOUT * 1000
+    bounds = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+    bounds += f" -c idle_in_transaction_session_timeout={milliseconds * 5} -c timezone=UTC"
+    return pool | {
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": OPERATION_TIMEOUT, "options": bounds},
+    }
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Make SQLite durable and its writers wait for each other; PostgreSQL needs nothing.
+
+    The driver would begin transactions late and of the wrong kind, so updates get lost: here
+    `BEGIN IMMEDIATE` opens one that writes (docs/adr/0003-transactions.md).
+    """
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get("reading"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _reading_engine(engine: sa.Engine) -> sa.Engine:
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(reading=True)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def refusing_duplicates(problems: Mapping[str, type[Problem]]) -> Iterator[None]:
+    """Turn a broken unique constraint into the problem of its name; the index is the judge."""
+    try:
+        yield
+        db.session.flush()
+    except IntegrityError as error:
+        problem = problems.get(broken_constraint(error))
+        if problem is None:
+            raise
+        raise problem() from error
+
+
+def broken_constraint(error: IntegrityError) -> str:
+    """Return the name of the constraint that a statement broke, by our naming convention."""
+    if isinstance(error.orig, sqlite3.IntegrityError):
+        columns = str(error.orig).rpartition(": ")[2]  # "UNIQUE constraint failed: t.a, t.b"
+        table = columns.partition(".")[0]
+        return f"uq_{columns.replace(f'{table}.', f'{table}_', 1).replace(f', {table}.', '_')}"
+    return getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""

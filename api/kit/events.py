@@ -1,0 +1,26 @@
+"""What happened, told to whoever listens, within the transaction in which it happened."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class Event:
+    """Something that happened: subclasses are frozen dataclasses, one a kind of event."""
+
+
+Listener = Callable[[Any], None]
+
+
+class Events:
+    """Who listens to which kind of event."""
+
+    def __init__(self, listeners: Iterable[tuple[type[Event], Listener]]) -> None:
+        self._listeners: dict[type[Event], list[Listener]] = defaultdict(list)
+        for kind, listener in listeners:
+            self._listeners[kind].append(listener)
+
+    def emit(self, event: Event) -> None:
+        """Call each listener in order; what one raises undoes the transaction."""
+        for listener in self._listeners.get(type(event), ()):
+            listener(event)

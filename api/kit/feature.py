@@ -1,0 +1,125 @@
+"""Feature: all that a part of the service may add; which features there are, and which are on."""
+
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import Flask
+from flask_restful import Resource
+
+from api.kit.config import FEATURES
+from api.kit.events import Event, Listener
+from api.kit.identity import Authenticator, Permission
+from api.kit.problems import Problem
+from api.kit.settings import Setting, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from api.kit.service import Service
+
+ENTRY_POINTS = "tessera.features"
+HealthCheck = Callable[[], None]  # looks after one part; raises anything when it is not ready
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """The Alembic scripts of a feature from outside; they keep their own version table."""
+
+    folder: Path
+    version_table: str
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """A part of the service that can be switched on by name: a Flask extension.
+
+    Everything is optional but the name and the summary. `start` is called once with the app and
+    the service, when all settings are known and before the first request.
+    """
+
+    name: str
+    summary: str
+    requires: tuple[str, ...] = ()
+    resources: tuple[tuple[str, type[Resource]], ...] = ()
+    settings: tuple[Setting[Any], ...] = ()
+    permissions: tuple[Permission, ...] = ()
+    problems: tuple[type[Problem], ...] = ()
+    events: tuple[type[Event], ...] = ()
+    listeners: tuple[tuple[type[Event], Listener], ...] = ()
+    authenticators: tuple[Authenticator, ...] = ()
+    health_checks: tuple[tuple[str, HealthCheck], ...] = ()
+    client_config: Callable[[Settings], dict[str, Any]] | None = None
+    commands: tuple[click.Command, ...] = ()
+    migrations: Migrations | None = None
+    start: Callable[[Flask, "Service"], None] | None = None
+
+    def init_app(self, app: Flask) -> None:
+        """Join the feature to an app, as a Flask extension does."""
+        app.extensions["tessera"].join(app, self)
+
+
+def installed(package: ModuleType) -> dict[str, Feature]:
+    """Return every feature by name: those in the package, then those of other distributions.
+
+    Raises SettingsError when two have one name.
+    """
+    features: dict[str, Feature] = {}
+    for feature in (*_inside(package), *_outside()):
+        if feature.name in features:
+            raise SettingsError([f"{FEATURES.variable}: two features are named {feature.name!r}"])
+        features[feature.name] = feature
+    return features
+
+
+def _inside(package: ModuleType) -> Iterable[Feature]:
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
+        if module.ispkg:
+            found = getattr(import_module(f"{package.__name__}.{module.name}"), "feature", None)
+            if isinstance(found, Feature):
+                yield found
+
+
+def _outside() -> Iterable[Feature]:
+    for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda found: found.name):
+        found = entry_point.load()
+        if not isinstance(found, Feature):
+            raise SettingsError([f"the entry point {entry_point.name!r} does not name a Feature"])
+        yield found
+
+
+def selected(features: Mapping[str, Feature], wanted: Iterable[str]) -> list[Feature]:
+    """Return the features that are on, each after those it requires.
+
+    `wanted` holds names; with none, or only `-name`s, all the others are on. Raises SettingsError
+    for an unknown name, or one that requires what is off.
+    """
+    wanted = set(wanted)
+    left_out = {name[1:] for name in wanted if name.startswith("-")}
+    names = (wanted - {f"-{name}" for name in left_out}) or set(features)
+    unknown = sorted((names | left_out) - set(features))
+    if unknown:
+        known = ", ".join(features)
+        raise SettingsError([f"{FEATURES.variable}: there is no {n!r}; known: {known}" for n in unknown])
+    return _in_order({name: features[name] for name in features if name in names - left_out})
+
+
+def _in_order(features: Mapping[str, Feature]) -> list[Feature]:
+    missing = [
+        f"{FEATURES.variable}: {feature.name!r} requires {name!r}, which is off"
+        for feature in features.values()
+        for name in feature.requires
+        if name not in features
+    ]
+    if missing:
+        raise SettingsError(missing)
+    try:
+        order = TopologicalSorter({f.name: f.requires for f in features.values()}).static_order()
+        return [features[name] for name in order]
+    except CycleError as error:
+        raise SettingsError([f"features require each other in a circle: {error.args[1]}"]) from error

@@ -1,0 +1,206 @@
+"""HTTP at its edges: the Flask-RESTful Api, what bodies may be, refusals, headers, request ids."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import flask_restful
+import orjson
+import structlog
+from flask import Flask, Response, current_app, g, request
+from flask.json.provider import JSONProvider
+from flask_jwt_extended.exceptions import JWTExtendedException
+from flask_restful import Resource
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+from werkzeug.wsgi import get_input_stream
+
+from api.kit import problems, strict_json
+from api.kit.ids import new_id
+from api.kit.problems import Problem
+from api.kit.settings import Settings
+
+if TYPE_CHECKING:
+    from api.kit.operation import Operation
+
+BODY_LIMIT = 65536  # bytes
+PROBLEM_JSON = "application/problem+json"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_HOST = re.compile(r"([A-Za-z0-9.\-_~%]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+_BY_STATUS: dict[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (
+        problems.MalformedRequest,
+        problems.NotFound,
+        problems.MethodNotAllowed,
+        problems.NotAcceptable,
+        problems.RequestTimeout,
+        problems.BodyTooLarge,
+        problems.UnsupportedMediaType,
+        problems.InternalError,
+    )
+}
+
+log = structlog.get_logger("tessera.http")
+
+
+class OrjsonProvider(JSONProvider):
+    """JSON by orjson: UTF-8, compact."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return orjson.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        return current_app.response_class(
+            orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json"
+        )
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where an operation is: the feature that has it, its Flask rule and HTTP method."""
+
+    feature: str
+    path: str
+    method: str
+    operation: "Operation"
+
+
+class Api(flask_restful.Api):
+    """Flask-RESTful without its error handling, which answers 500 and echoes what was sent."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app)
+        self.representations = {"application/json": _output_json}
+
+    def error_router(self, original_handler: Any, e: Exception) -> Any:
+        return original_handler(e)
+
+    def add_operations(
+        self, feature: str, path: str, resource: type[Resource], settings: Settings
+    ) -> Iterator[Route]:
+        """Add a resource; raises TypeError for a method that declares no operation."""
+        self.add_resource(resource, path, endpoint=f"{feature}.{resource.__name__}")
+        for method in sorted(resource.methods or ()):
+            bind = getattr(getattr(resource, method.lower()), "bind", None)
+            if bind is None:
+                raise TypeError(f"{resource.__name__}.{method.lower()} is no @operation: who may call it?")
+            yield Route(feature, path, method, bind(settings, method))
+
+
+def _output_json(data: Any, code: int, headers: Any = None) -> Response:
+    response = current_app.json.response(data)
+    response.status_code = code
+    response.headers.extend(headers or {})
+    return response
+
+
+def init_http(app: Flask) -> None:
+    """Give the app its JSON, its refusals, its headers and its one log line a request."""
+    app.json = OrjsonProvider(app)
+    app.url_map.merge_slashes = False
+    app.before_request(_refuse_malformed)
+    app.after_request(_finish)
+    app.register_error_handler(Problem, _refuse)
+    app.register_error_handler(HTTPException, lambda e: _refuse(_problem_of(e)))
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(kind, _refuse_without_database)
+    app.register_error_handler(JWTExtendedException, lambda e: _refuse(problems.InvalidToken()))
+    app.register_error_handler(Exception, _refuse_unexpected)
+
+
+def read_json(merge_patch: bool = False) -> Any:
+    """Return the document of the request's body.
+
+    Raises UnsupportedMediaType, BodyTooLarge, RequestTimeout or MalformedJson.
+    """
+    media_types = {"application/json", "application/merge-patch+json"} if merge_patch else {"application/json"}
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype not in media_types or charset not in ("utf-8", "utf8"):
+        raise problems.UnsupportedMediaType()
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise problems.UnsupportedMediaType()
+    return strict_json.loads(_read_body())
+
+
+def _read_body() -> bytes:
+    """Return the whole body; one that is too long is refused, never cut."""
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise problems.BodyTooLarge()
+    stream = get_input_stream(request.environ)
+    body = b""
+    while chunk := stream.read(BODY_LIMIT + 1 - len(body)):
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise problems.BodyTooLarge()
+    return body
+
+
+def refuse_unacceptable(media_type: str) -> None:
+    """Raise NotAcceptable when the Accept header leaves no room for the media type."""
+    accept = request.accept_mimetypes
+    if accept and not accept[media_type]:
+        raise problems.NotAcceptable()
+
+
+def request_id() -> str:
+    """Return the id of this request: the caller's own when it is well-formed."""
+    if "request_id" not in g:
+        offered = request.headers.get("X-Request-Id", "")
+        g.request_id = offered if _REQUEST_ID.fullmatch(offered) else str(new_id())
+    found: str = g.request_id
+    return found
+
+
+def _refuse_malformed() -> None:
+    """Refuse what HTTP servers let through and proxies disagree on (RFC 9112 sections 3.2, 6.1)."""
+    if not _HOST.fullmatch(request.environ.get("HTTP_HOST", "")):
+        raise problems.MalformedRequest("The request must have exactly one valid Host header.")
+    if request.environ.get("HTTP_TRANSFER_ENCODING") and request.environ.get("CONTENT_LENGTH"):
+        raise problems.MalformedRequest("The request has both Content-Length and Transfer-Encoding.")
+
+
+def _refuse(problem: Problem) -> Response:
+    g.problem = problem.code
+    response = current_app.json.response(problem.as_dict(request_id()))
+    response.status_code = problem.status
+    response.headers.extend(problem.headers)
+    response.headers["Content-Type"] = PROBLEM_JSON
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _problem_of(error: HTTPException) -> Problem:
+    """Return the problem for a refusal of Flask's or Werkzeug's, with its headers (such as Allow)."""
+    kind = _BY_STATUS.get(error.code or 500, problems.MalformedRequest)
+    headers = {k: v for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")}
+    return kind(headers=headers)
+
+
+def _refuse_without_database(error: Exception) -> Response:
+    log.error("database_unavailable", request_id=request_id(), error=type(error).__name__)
+    return _refuse(problems.DatabaseUnavailable())
+
+
+def _refuse_unexpected(error: Exception) -> Response:
+    log.error("internal_error", request_id=request_id(), exc_info=error)
+    return _refuse(problems.InternalError())
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = request_id()
+    response.headers.extend(_SECURITY_HEADERS)
+    if request.method == "OPTIONS" and response.status_code == 200:
+        response.status_code = 204
+        del response.headers["Content-Type"]
+    return response

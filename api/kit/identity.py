@@ -1,0 +1,140 @@
+"""Who calls, by what credential, with which permissions."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from flask import g, request
+
+from api.kit import clock
+from api.kit.problems import (
+    AuthenticationRequired,
+    InvalidToken,
+    NotFound,
+    PermissionDenied,
+    ReauthenticationRequired,
+)
+from api.kit.settings import Settings
+
+MAXIMUM_CREDENTIAL = 8192  # characters
+_BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)  # RFC 6750 section 2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Something that a role may allow, such as `users:read`."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The caller of one request; `session_id` is None for credentials without a session."""
+
+    user_id: UUID
+    session_id: UUID | None
+    permissions: frozenset[str]
+    authenticated_at: datetime
+
+    def may(self, permission: str) -> bool:
+        return permission in self.permissions
+
+    def require(self, permission: str) -> None:
+        """Raise PermissionDenied unless the caller has the permission."""
+        if not self.may(permission):
+            raise PermissionDenied(permission)
+
+
+class Authenticator(Protocol):
+    """Knows one kind of bearer credential."""
+
+    def recognises(self, credential: str) -> bool:
+        """Tell by its form alone whether the credential is of this kind."""
+
+    def authenticate(self, credential: str) -> Identity:
+        """Return who presents it; raises InvalidToken."""
+
+
+def caller() -> Identity:
+    """Return who calls; only operations that are not public know one."""
+    identity: Identity | None = g.get("identity")
+    if identity is None:
+        raise AuthenticationRequired()
+    return identity
+
+
+def bearer_credential() -> str:
+    """Return the request's one bearer credential.
+
+    Raises AuthenticationRequired when there is none, InvalidToken when it is malformed.
+    """
+    header = request.headers.get("Authorization")
+    if header is None:
+        raise AuthenticationRequired()
+    match = _BEARER.fullmatch(header) if len(header) <= MAXIMUM_CREDENTIAL else None
+    if match is None:
+        raise InvalidToken()
+    return match[1]
+
+
+class Access:
+    """Who may use an operation. Everyone, unless a subclass says otherwise."""
+
+    public = False
+
+    def describe(self) -> str:
+        return ""
+
+    def permit(self, identity: Identity, path: Mapping[str, object]) -> None:
+        """Raise PermissionDenied or NotFound for a caller who may not."""
+
+
+class _Public(Access):
+    public = True
+
+
+class _SignedIn(Access):
+    def describe(self) -> str:
+        return "Any signed-in user."
+
+
+@dataclass(frozen=True)
+class Needs(Access):
+    """Whoever has a permission; others are told that they lack it."""
+
+    permission: str
+
+    def describe(self) -> str:
+        return f"Needs the permission `{self.permission}`."
+
+    def permit(self, identity: Identity, path: Mapping[str, object]) -> None:
+        identity.require(self.permission)
+
+
+@dataclass(frozen=True)
+class OwnerOr(Access):
+    """The user of the path, or whoever has a permission; to others the user does not exist."""
+
+    permission: str
+
+    def describe(self) -> str:
+        return f"The user, or whoever has the permission `{self.permission}`."
+
+    def permit(self, identity: Identity, path: Mapping[str, object]) -> None:
+        if path.get("user_id") != identity.user_id and not identity.may(self.permission):
+            raise NotFound()
+
+
+PUBLIC = _Public()
+SIGNED_IN = _SignedIn()
+AccessRule = Access | Callable[[Settings], Access]
+
+
+def require_fresh(identity: Identity, max_age: int) -> None:
+    """Raise ReauthenticationRequired when the sign-in is over `max_age` seconds old (RFC 9470)."""
+    if (clock.now() - identity.authenticated_at).total_seconds() > max_age:
+        raise ReauthenticationRequired(max_age)

@@ -1,0 +1,65 @@
+"""Structured logs: JSON lines on the standard error, never a body and never a secret."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from structlog.stdlib import ProcessorFormatter
+
+from api.kit.http import request_id
+
+log = structlog.get_logger("tessera.request")
+
+
+def configure_logs() -> None:
+    """Write every log line of this process, ours and the libraries', as one JSON object."""
+    # structlog's own default prints the local variables of each frame: passwords, that is.
+    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    processors: list[Any] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.ExceptionRenderer(traceback),
+    ]
+    render = [ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer(_to_json)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=processors, processors=render))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    structlog.configure(
+        processors=[*processors, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def init_logs(app: Flask) -> None:
+    """Log one line for each request."""
+    app.before_request(_start)
+    app.after_request(_log_request)
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _log_request(response: Response) -> Response:
+    identity = g.get("identity")
+    log.info(
+        "request",
+        request_id=request_id(),
+        method=request.method,
+        operation=g.get("operation"),
+        status=response.status_code,
+        problem=g.get("problem"),
+        milliseconds=round((time.perf_counter() - g.started) * 1000, 3),
+        user_id=None if identity is None else str(identity.user_id),
+    )
+    return response
+
+
+def _to_json(event: dict[str, Any], **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()

@@ -1,0 +1,75 @@
+"""Bringing the database's tables to what the code expects (Alembic)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import migrations
+from api.kit.db import engine_options, prepare
+from api.kit.feature import Feature, Migrations
+
+_HOME = Path(migrations.__file__).parent
+OWN = Migrations(_HOME / "versions", "alembic_version")
+_LOCK = 0x7E55E4A  # of PostgreSQL's advisory locks: one migration at a time
+
+
+def histories(features: Iterable[Feature]) -> list[Migrations]:
+    """Return Tessera's own migrations, then those of features from outside."""
+    return [OWN, *(feature.migrations for feature in features if feature.migrations)]
+
+
+def upgrade(url: sa.URL, wanted: Iterable[Migrations]) -> None:
+    """Bring the database up to date; of several processes at once, one does it."""
+    with _one_at_a_time(url) as connection:
+        for history in wanted:
+            command.upgrade(configuration(history, connection), "heads")
+
+
+def behind(engine: sa.Engine, wanted: Iterable[Migrations]) -> list[str]:
+    """Return the version tables that are not where the code expects them."""
+    with engine.connect() as connection:
+        return [h.version_table for h in wanted if _current(connection, h) != _expected(h)]
+
+
+def configuration(history: Migrations, connection: sa.Connection) -> Config:
+    """Return what Alembic's commands need to work on one history."""
+    config = Config()
+    config.set_main_option("script_location", str(_HOME))
+    config.set_main_option("version_locations", str(history.folder))
+    config.set_main_option("path_separator", "newline")
+    config.attributes |= {"connection": connection, "version_table": history.version_table}
+    return config
+
+
+@contextmanager
+def _one_at_a_time(url: sa.URL) -> Iterator[sa.Connection]:
+    """Yield a connection of its own; SQLite's transactions exclude each other as it is."""
+    engine = sa.create_engine(url, **engine_options(url, connections=1))
+    prepare(engine)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                # The wait for the lock has no bound; later ones, for tables in use, have.
+                connection.execute(sa.text("SET statement_timeout = 0; SET lock_timeout = 0"))
+                connection.execute(sa.text(f"SELECT pg_advisory_lock({_LOCK})"))
+                connection.execute(sa.text("SET lock_timeout = '10s'"))
+            connection.commit()
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _current(connection: sa.Connection, history: Migrations) -> set[str]:
+    context = MigrationContext.configure(connection, opts={"version_table": history.version_table})
+    return set(context.get_current_heads())
+
+
+def _expected(history: Migrations) -> set[str]:
+    scripts = ScriptDirectory(str(_HOME), version_locations=[str(history.folder)])
+    return set(scripts.get_heads())

@@ -1,0 +1,237 @@
+"""The OpenAPI document (3.1), made from the operations that run."""
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import yaml
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from marshmallow import Schema, fields
+
+from api import __version__
+from api.kit.config import PUBLIC_URL
+from api.kit.http import PROBLEM_JSON, Route
+from api.kit.operation import Operation
+from api.kit.problems import FieldError, Problem, ReauthenticationRequired, ValidationFailed
+from api.kit.service import Service
+from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Secret, Text
+from schemas.problems import ProblemAnswer, ValidationProblemAnswer
+
+_REQUEST_ID = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
+_IF_MATCH = "The entity tag of the state to be changed; with a stale one nothing is changed."
+_IF_NONE_MATCH = "Entity tags of the states that the client has; answered by 304 when one is current."
+_DESCRIPTION = """\
+User accounts and token login as a REST-only JSON API.
+
+Every refusal is `application/problem+json` (RFC 9457); programs compare its `code`, and its
+`type` leads to what it means. Requests with unknown members are refused; clients ignore unknown
+members of answers. A server that is overloaded may answer any operation with 503."""
+
+
+def document(service: Service) -> dict[str, Any]:
+    """Return the document of the features that are on, ready for JSON."""
+    plugin = MarshmallowPlugin(schema_name_resolver=_schema_name)
+    spec = APISpec(
+        "Tessera",
+        __version__,
+        "3.1.0",
+        plugins=[plugin],
+        info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        servers=[{"url": service.settings[PUBLIC_URL]}],
+        tags=[{"name": f.name, "description": f.summary} for f in service.features if f.resources],
+        security=[],
+    )
+    assert plugin.converter is not None  # set by APISpec
+    plugin.converter.add_attribute_function(_describe_field)
+    spec.components.security_scheme("accessToken", _ACCESS_TOKEN)
+    for route in service.routes:
+        path, parameters = _path(route, plugin.converter)
+        operation = _operation(route, spec, plugin.converter, parameters)
+        spec.path(path=path, operations={route.method.lower(): operation})
+    rendered: dict[str, Any] = spec.to_dict()
+    return rendered
+
+
+_ACCESS_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The `access_token` of `POST /v1/sessions`.",
+}
+
+
+def as_yaml(described: dict[str, Any]) -> str:
+    """Return the document as it is checked in."""
+    text: str = yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=100)
+    return f"# Made by `make openapi` from the code that runs; a test holds it true.\n{text}"
+
+
+def _operation(
+    route: Route, spec: APISpec, converter: OpenAPIConverter, path_parameters: list[dict[str, Any]]
+) -> dict[str, Any]:
+    operation = route.operation
+    summary, description = _documentation(operation)
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": summary,
+        "tags": [route.feature],
+        "security": [] if operation.access.public else [{"accessToken": []}],
+    }
+    if description:
+        described["description"] = description
+    parameters = path_parameters + _query(operation, converter) + _conditional_parameters(operation)
+    if parameters:
+        described["parameters"] = parameters
+    if operation.body is not None:
+        described["requestBody"] = _request_body(operation, converter)
+    described["responses"] = _responses(operation, converter)
+    return described
+
+
+def _documentation(operation: Operation) -> tuple[str, str]:
+    """Return (summary, description): the method's docstring, and who may call it."""
+    summary, *paragraphs = inspect.cleandoc(operation.function.__doc__ or "").split("\n\n")
+    texts = [" ".join(text.split()) for text in (*paragraphs, operation.access.describe()) if text]
+    return " ".join(summary.split()).rstrip("."), "\n\n".join(texts)
+
+
+def _path(route: Route, converter: OpenAPIConverter) -> tuple[str, list[dict[str, Any]]]:
+    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.path)
+    return path, _parameters(route.operation.path, converter, "path")
+
+
+def _query(operation: Operation, converter: OpenAPIConverter) -> list[dict[str, Any]]:
+    return _parameters(operation.query, converter, "query")
+
+
+def _parameters(schema: Schema, converter: OpenAPIConverter, location: str) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = converter.schema2parameters(schema, location=location)
+    for parameter in parameters:
+        described = parameter["schema"]
+        for lifted in ("description", "example"):
+            if lifted in described:
+                parameter[lifted] = described.pop(lifted)
+    return parameters
+
+
+def _conditional_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if operation.etag is None:
+        return []
+    name, text = ("If-None-Match", _IF_NONE_MATCH) if operation.safe else ("If-Match", _IF_MATCH)
+    schema = {"type": "string", "minLength": 1, "maxLength": 1024}
+    return [{"name": name, "in": "header", "required": False, "description": text, "schema": schema}]
+
+
+def _request_body(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
+    assert operation.body is not None
+    media = {"schema": converter.resolve_nested_schema(operation.body), "example": _example(operation.body)}
+    types = ["application/json"] + ["application/merge-patch+json"] * operation.merge_patch
+    return {"required": True, "content": dict.fromkeys(types, media)}
+
+
+def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
+    responses: dict[str, Any] = {str(operation.status): _success(operation, converter)}
+    if operation.etag and operation.safe:
+        responses["304"] = {"description": "The state that the client has is current."}
+    by_status: dict[int, list[type[Problem]]] = defaultdict(list)
+    for kind in operation.refusals().values():
+        by_status[kind.status].append(kind)
+    for status in sorted(by_status):
+        responses[str(status)] = _refusal(by_status[status], converter)
+    return dict(sorted(responses.items()))
+
+
+def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
+    names = dict(operation.headers) | ({"ETag": "The entity tag of this state."} if operation.etag else {})
+    if names:
+        described["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()
+        }
+    if operation.media_type is not None:
+        kind = "object" if operation.media_type == "application/json" else "string"
+        described["content"] = {operation.media_type: {"schema": {"type": kind}}}
+    if operation.answer is not None:
+        described["content"] = {
+            "application/json": {
+                "schema": converter.resolve_nested_schema(operation.answer),
+                "example": _example(operation.answer),
+            }
+        }
+    return described
+
+
+def _refusal(kinds: Iterable[type[Problem]], converter: OpenAPIConverter) -> dict[str, Any]:
+    kinds = sorted(kinds, key=lambda kind: kind.code)
+    shape = ValidationProblemAnswer if kinds[0].status == 422 else ProblemAnswer
+    return {
+        "description": " · ".join(f"`{kind.code}`: {kind.title}." for kind in kinds),
+        "content": {
+            PROBLEM_JSON: {
+                "schema": converter.resolve_nested_schema(shape),
+                "examples": {kind.code: {"value": _problem_example(kind)} for kind in kinds},
+            }
+        },
+    }
+
+
+def _problem_example(kind: type[Problem]) -> dict[str, Any]:
+    if kind is ValidationFailed:
+        error = FieldError("required", "Is missing.", pointer="/member")
+        return ValidationFailed([error]).as_dict(_REQUEST_ID)
+    if kind is ReauthenticationRequired:
+        return ReauthenticationRequired(300).as_dict(_REQUEST_ID)
+    problem = Problem.__new__(kind)
+    Problem.__init__(problem)
+    return problem.as_dict(_REQUEST_ID)
+
+
+def _example(schema: Schema) -> dict[str, Any]:
+    """Return an example of the whole, put together from its members' own."""
+    return {
+        field.data_key or name: _field_example(field)
+        for name, field in schema.fields.items()
+        if "example" in field.metadata or isinstance(field, fields.Nested | fields.List)
+    }
+
+
+def _field_example(field: fields.Field[Any]) -> Any:
+    if "example" in field.metadata:
+        return field.metadata["example"]
+    if isinstance(field, fields.List):
+        return [_field_example(field.inner)]
+    return _example(field.schema) if isinstance(field, fields.Nested) else None
+
+
+def _schema_name(schema: Any) -> str:
+    name = (schema if isinstance(schema, type) else type(schema)).__name__
+    return re.sub(r"(?<=.)Answer$", "", name)
+
+
+def _describe_field(
+    _converter: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe our own fields' rules, beyond what apispec knows of the ones they build on."""
+    if isinstance(field, Text):
+        return _describe_text(field)
+    if isinstance(field, Integer):
+        return {"minimum": field.minimum, "maximum": field.maximum}
+    if isinstance(field, Id) and field.me:
+        del ret["format"]
+        return {"pattern": f"^(?:me|{CANONICAL_UUID})$"}
+    if isinstance(field, Id):
+        return {"pattern": f"^{CANONICAL_UUID}$"}
+    return {}
+
+
+def _describe_text(field: Text) -> dict[str, Any]:
+    described: dict[str, Any] = {"minLength": field.minimum, "maxLength": field.maximum}
+    if isinstance(field, Matching):
+        described["pattern"] = f"^(?:{field.pattern})$"
+    elif not isinstance(field, Secret):
+        described["pattern"] = FIT_PATTERN
+    return described

@@ -1,0 +1,200 @@
+"""@operation: what an endpoint takes, gives, needs and refuses: run and documented alike."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from flask import Response, g, request
+from marshmallow import Schema
+
+from api.kit import work
+from api.kit.conditional import none_match, read_if_match
+from api.kit.http import read_json, refuse_unacceptable
+from api.kit.identity import PUBLIC, Access, AccessRule, Needs, OwnerOr, bearer_credential, require_fresh
+from api.kit.problems import (
+    AuthenticationRequired,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InvalidToken,
+    MalformedJson,
+    MalformedRequest,
+    NotAcceptable,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Problem,
+    ReauthenticationRequired,
+    RequestTimeout,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from api.kit.service import service, setting
+from api.kit.settings import Setting, Settings, integer
+from api.kit.validation import load_body, load_parameters, single_values
+from schemas.base import NoParameters
+
+FRESH_SIGN_IN = Setting(
+    "FRESH_SIGN_IN_SECONDS",
+    "Age of a sign-in up to which it is fresh, as deleting an account asks for.",
+    300,
+    integer(1, 86400),
+)
+
+SchemaRule = Schema | Callable[[Settings], Schema]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a resource method returns when it sets headers of its own."""
+
+    value: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path.
+
+    `status` and `answer` are the success; without a schema it has no body, or the text that the
+    method returns when there is a `media_type`. `etag` gives the entity tag of what the method
+    returns; the method of an unsafe operation then takes `precondition` as well.
+    """
+
+    id: str
+    function: Callable[..., Any]
+    access: Access
+    status: int
+    answer: Schema | None
+    media_type: str | None
+    path: Schema
+    query: Schema
+    body: Schema | None
+    merge_patch: bool
+    problems: tuple[type[Problem], ...]
+    etag: Callable[[Any], str] | None
+    fresh: bool
+    database: bool
+    max_age: int | None
+    headers: Mapping[str, str]
+    safe: bool
+
+    def run(self, resource: Any, path: Mapping[str, str]) -> Any:
+        """Answer the current request: the whole way from its headers to its status."""
+        refuse_unacceptable(self.media_type or "application/json")
+        g.operation = self.id
+        with self._unit():
+            arguments = self._admit(path)
+            arguments |= load_parameters(self.query, single_values(request.args))
+            if self.body is not None:
+                arguments |= load_body(self.body, read_json(self.merge_patch))
+            if self.etag and not self.safe:
+                arguments["precondition"] = read_if_match(request.headers.get("If-Match"))
+            return self._respond(self.function(resource, **arguments))
+
+    def _unit(self) -> AbstractContextManager[None]:
+        return work.reading() if self.safe else work.writing()
+
+    def _admit(self, path: Mapping[str, str]) -> dict[str, Any]:
+        """Return the path's parameters, once it is known who calls and that they may."""
+        if self.access.public:
+            return load_parameters(self.path, path)
+        with work.reading():
+            identity = g.identity = service().identify(bearer_credential())
+        loaded = load_parameters(self.path, path)
+        arguments = {name: identity.user_id if v == "me" else v for name, v in loaded.items()}
+        self.access.permit(identity, arguments)
+        if self.fresh:
+            require_fresh(identity, setting(FRESH_SIGN_IN))
+        return arguments
+
+    def _respond(self, result: Any) -> Any:
+        """Return what Flask-RESTful encodes; dumping is still part of the unit of work."""
+        value, headers = (result.value, dict(result.headers)) if isinstance(result, Answer) else (result, {})
+        headers["Cache-Control"] = f"max-age={self.max_age}" if self.max_age else "no-store"
+        if self.etag and value is not None:
+            tag = self.etag(value)
+            headers["ETag"] = f'"{tag}"'
+            if self.safe and not none_match(request.headers.get("If-None-Match"), tag):
+                return Response(status=304, headers=headers)
+        if self.answer is None:
+            return Response(value, self.status, headers, mimetype=self.media_type)
+        return self.answer.dump(value), self.status, headers
+
+    def refusals(self) -> dict[str, type[Problem]]:
+        """Return every problem that this operation can answer, by code."""
+        kinds: list[type[Problem]] = [MalformedRequest, NotAcceptable, ValidationFailed, *self.problems]
+        if not self.access.public:
+            kinds += [AuthenticationRequired, InvalidToken]
+        if isinstance(self.access, Needs):
+            kinds.append(PermissionDenied)
+        if isinstance(self.access, OwnerOr):
+            kinds.append(NotFound)
+        if self.fresh:
+            kinds.append(ReauthenticationRequired)
+        if self.body is not None:
+            kinds += [MalformedJson, RequestTimeout, BodyTooLarge, UnsupportedMediaType]
+        if self.etag and not self.safe:
+            kinds.append(PreconditionFailed)
+        if self.database:
+            kinds.append(DatabaseUnavailable)
+        return {kind.code: kind for kind in kinds}
+
+
+def operation(
+    id: str,  # noqa: A002  # the word of OpenAPI
+    *,
+    access: AccessRule,
+    answer: tuple[int, Schema | None],
+    media_type: str | None = None,
+    path: Schema | None = None,
+    query: Schema | None = None,
+    body: SchemaRule | None = None,
+    merge_patch: bool = False,
+    problems: tuple[type[Problem], ...] = (),
+    etag: Callable[[Any], str] | None = None,
+    fresh: bool = False,
+    database: bool = True,
+    max_age: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Callable[[Method], Method]:
+    """Declare a method of a resource.
+
+    What the schemas load becomes the method's keyword arguments; its docstring is the
+    documentation. `access` and `body` may be functions of the settings. `headers` names the
+    headers of the success and what they hold; `max_age` lets caches keep it, in seconds.
+    """
+
+    def declare(function: Method) -> Method:
+        def bind(settings: Settings, method: str) -> Operation:
+            return Operation(
+                id=id,
+                function=function,
+                access=access if isinstance(access, Access) else access(settings),
+                status=answer[0],
+                answer=answer[1],
+                media_type=media_type,
+                path=path or NoParameters(),
+                query=query or NoParameters(),
+                body=body if isinstance(body, Schema) or body is None else body(settings),
+                merge_patch=merge_patch,
+                problems=problems,
+                etag=etag,
+                fresh=fresh,
+                database=database,
+                max_age=max_age,
+                headers=headers or {},
+                safe=method == "GET",
+            )
+
+        @wraps(function)
+        def run(resource: Any, **path_values: str) -> Any:
+            return service().operations[id].run(resource, path_values)
+
+        run.bind = bind  # type: ignore[attr-defined]  # found by Api.add_operations
+        run.operation_id = id  # type: ignore[attr-defined]  # found by who lists operations
+        return run  # type: ignore[return-value]  # a function like the one it wraps
+
+    return declare

@@ -1,0 +1,51 @@
+"""Keys for many purposes, derived from the service's one secret."""
+
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+MINIMUM_LENGTH = 32  # characters; 128 bits of entropy when written in hexadecimal
+_EXAMPLES = ("changeme", "change-me", "change_me", "secret", "password", "example", "tessera")
+
+
+def derive(secret: str, purpose: str, length: int = 32) -> bytes:
+    """Return `length` bytes that only this secret and this purpose give (HKDF-SHA256, RFC 5869)."""
+    return HKDF(SHA256(), length, salt=None, info=f"tessera/{purpose}".encode()).derive(secret.encode())
+
+
+def read_secret_keys(value: str) -> tuple[str, ...]:
+    """Read one secret or several separated by commas, the newest first.
+
+    Raises ValueError for one that is short, an example, or a repetition of few characters.
+    """
+    keys = tuple(key.strip() for key in value.split(","))
+    for key in keys:
+        if len(key) < MINIMUM_LENGTH:
+            raise ValueError(f"must have at least {MINIMUM_LENGTH} characters; try: openssl rand -hex 32")
+        if len(set(key)) < 8 or any(example in key.lower() for example in _EXAMPLES):
+            raise ValueError("is an example or easy to guess; try: openssl rand -hex 32")
+    return keys
+
+
+def kept_secret(folder: Path) -> tuple[str, ...]:
+    """Return the secret kept in `folder`, made at first use and readable by its owner only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "secret_key"
+    if not path.exists():
+        _create_once(path, secrets.token_hex(32))
+    return (path.read_text(encoding="ascii").strip(),)
+
+
+def _create_once(path: Path, content: str) -> None:
+    """Write a private file whole or not at all; of several at once, the first one stays."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    draft.touch(mode=0o600)
+    draft.write_text(content, encoding="ascii")
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,75 @@
+"""Load what a client sent by its schema, and say everything that is wrong with it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError
+from werkzeug.datastructures import MultiDict
+
+from api.kit.problems import FieldError, ValidationFailed
+from schemas.base import Message
+
+
+def load_body(schema: Schema, document: Any) -> dict[str, Any]:
+    """Return the loaded members; raises ValidationFailed with JSON pointers."""
+    return _load(schema, document, _pointer_errors)
+
+
+def load_parameters(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the loaded query or path parameters; raises ValidationFailed naming them."""
+    return _load(schema, values, _parameter_errors)
+
+
+def single_values(query: MultiDict[str, str]) -> dict[str, str]:
+    """Return each parameter's value; raises ValidationFailed for one that is given twice."""
+    repeated = [name for name, values in query.lists() if len(values) > 1]
+    if repeated:
+        raise ValidationFailed(
+            FieldError("repeated", "Is given more than once.", parameter=_printable(name))
+            for name in repeated
+        )
+    return query.to_dict()
+
+
+def refuse(member: str, message: Message) -> ValidationFailed:
+    """Return the refusal of one member of the body that its schema could not judge."""
+    return ValidationFailed([FieldError(message.code, message, pointer=f"/{member}")])
+
+
+def _load(schema: Schema, data: Any, errors: Any) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(data)
+    except ValidationError as error:
+        raise ValidationFailed(errors(error.messages)) from None
+    return loaded
+
+
+def _pointer_errors(messages: Any) -> Iterator[FieldError]:
+    for path, message in _flatten(messages, ()):
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+        yield FieldError(_code(message), message, pointer=_printable(pointer))
+
+
+def _parameter_errors(messages: Any) -> Iterator[FieldError]:
+    for path, message in _flatten(messages, ()):
+        yield FieldError(_code(message), message, parameter=_printable(".".join(path)))
+
+
+def _flatten(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(messages, dict):
+        for name, inner in messages.items():
+            yield from _flatten(inner, path if name == "_schema" else (*path, str(name)))
+    elif isinstance(messages, list):
+        for inner in messages:
+            yield from _flatten(inner, path)
+    else:
+        yield path, messages
+
+
+def _code(message: str) -> str:
+    return message.code if isinstance(message, Message) else "invalid"
+
+
+def _printable(text: str) -> str:
+    """Return the text with lone surrogates written out: UTF-8 has no form for them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

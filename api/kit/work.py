@@ -1,0 +1,45 @@
+"""The unit of work: the one place that commits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.kit.db import db
+from api.kit.problems import Problem
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read without a transaction of our own.
+
+    Within a unit that has begun, it is part of that unit. Before a writing unit has begun, it is
+    a look beforehand: afterwards no connection is held, so that slow work may follow.
+    """
+    session = db.session()
+    if session.info.get("reading") or session.in_transaction():
+        yield
+        return
+    session.info["reading"] = True
+    try:
+        yield
+    finally:
+        session.info["reading"] = False
+        session.close()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Write: all of it is committed at the end, or none of it is.
+
+    The transaction begins with the first statement. A Problem that `keeps_writes` is committed
+    with what was written before it, and goes on to the caller.
+    """
+    session = db.session()
+    try:
+        yield
+        session.commit()
+    except Problem as refusal:
+        if refusal.keeps_writes:
+            session.commit()
+        raise
+    finally:
+        session.close()

@@ -1,0 +1,193 @@
+"""Access tokens (RFC 9068) and refresh tokens: made and read, never stored."""
+
+import hashlib
+import hmac
+import random
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from flask_jwt_extended import JWTManager, create_access_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt.algorithms import ECAlgorithm
+
+from api.kit.config import PUBLIC_URL, SECRET_KEY
+from api.kit.problems import InvalidToken, Problem
+from api.kit.secrets import derive
+from api.kit.service import Service, extension, service, setting
+from api.kit.settings import Setting, integer
+from schemas.base import CANONICAL_UUID
+
+ACCESS_TOKEN_SECONDS = Setting(
+    "ACCESS_TOKEN_SECONDS",
+    "Life of an access token; up to 5 % shorter at random, so that refreshes spread.",
+    900,
+    integer(60, 86400),
+)
+ALGORITHM = "ES256"  # docs/adr/0004-token-signature.md
+TYPE = "at+jwt"
+CLOCK_SKEW = 30  # seconds that the clocks of two servers may differ
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (FIPS 186-5)
+_CLAIMS = {
+    "iss": str, "sub": str, "aud": str, "jti": str, "sid": str, "scope": str,
+    "iat": int, "nbf": int, "exp": int, "auth_time": int, "roles": list, "amr": list,
+}  # fmt: skip
+_REFRESH = re.compile(r"tsr_([A-Za-z0-9_-]{70})")
+
+
+class InvalidRefreshToken(Problem):
+    status = 401
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+    detail = "The refresh token is malformed or not from here."
+    remedy = "Sign in again."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """An access token and the instant of its end."""
+
+    text: str
+    expires_at: datetime
+
+
+class SigningKeys:
+    """The P-256 keys that sign and verify access tokens, one for each of the service's secrets."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        private = [_private_key(secret) for secret in secrets]
+        self._public = {_thumbprint(key.public_key()): key.public_key() for key in private}
+        self.signing = private[0]
+        self.kid = next(iter(self._public))
+
+    def public(self, kid: object) -> ec.EllipticCurvePublicKey:
+        """Return a public key; raises jwt.InvalidTokenError for a key that is not ours."""
+        if not isinstance(kid, str) or kid not in self._public:
+            raise jwt.InvalidTokenError("unknown key")
+        return self._public[kid]
+
+    def key_set(self) -> list[dict[str, Any]]:
+        """Return the public keys as a JWK set holds them (RFC 7517)."""
+        return [
+            {**ECAlgorithm.to_jwk(key, as_dict=True), "kid": kid, "alg": ALGORITHM, "use": "sig"}
+            for kid, key in self._public.items()
+        ]
+
+
+def init_tokens(app: Flask, service: Service) -> None:
+    """Let Flask-JWT-Extended sign and verify with our keys, for our issuer and audience only."""
+    keys = SigningKeys(service.settings[SECRET_KEY])
+    url = service.settings[PUBLIC_URL]
+    app.extensions["tessera.signing_keys"] = keys
+    app.config |= {
+        "JWT_ALGORITHM": ALGORITHM,
+        "JWT_DECODE_ALGORITHMS": [ALGORITHM],
+        "JWT_PRIVATE_KEY": keys.signing,
+        "JWT_TOKEN_LOCATION": ["headers"],
+        "JWT_DECODE_LEEWAY": CLOCK_SKEW,
+        "JWT_ENCODE_ISSUER": url,
+        "JWT_DECODE_ISSUER": url,
+        "JWT_ENCODE_AUDIENCE": url,
+        "JWT_DECODE_AUDIENCE": url,
+    }
+    manager = JWTManager(app)
+    manager.decode_key_loader(lambda header, claims: keys.public(header.get("kid")))
+
+
+def signing_keys() -> SigningKeys:
+    found: SigningKeys = extension("tessera.signing_keys")
+    return found
+
+
+def make_access_token(user_id: UUID, claims: dict[str, Any]) -> AccessToken:
+    """Return a token for a user that carries `claims` besides the registered ones."""
+    longest = setting(ACCESS_TOKEN_SECONDS)
+    lifetime = timedelta(seconds=longest - random.SystemRandom().randint(0, longest // 20))
+    text = create_access_token(
+        str(user_id),
+        additional_claims=claims,
+        additional_headers={"typ": TYPE, "kid": signing_keys().kid},
+        expires_delta=lifetime,
+    )
+    expires_at = jwt.decode(text, options={"verify_signature": False})["exp"]
+    return AccessToken(text, datetime.fromtimestamp(expires_at, UTC))
+
+
+def read_access_token(token: str) -> tuple[UUID, UUID]:
+    """Return (user id, session id) of a token of ours; raises InvalidToken for any other."""
+    try:
+        _require_canonical_form(token)
+        if jwt.get_unverified_header(token).keys() != {"alg", "kid", "typ"}:
+            raise InvalidToken()
+        if jwt.get_unverified_header(token)["typ"] != TYPE:
+            raise InvalidToken()
+        claims = decode_token(token)
+    except (jwt.PyJWTError, JWTExtendedException, ValueError) as error:
+        raise InvalidToken() from error
+    _require_claims(claims)
+    return UUID(claims["sub"]), UUID(claims["sid"])
+
+
+def _require_canonical_form(token: str) -> None:
+    """Refuse a part that has a second spelling: base64url may carry bits that mean nothing."""
+    for part in token.split("."):
+        padded = part + "=" * (-len(part) % 4)
+        if urlsafe_b64encode(urlsafe_b64decode(padded)).rstrip(b"=") != part.encode():
+            raise InvalidToken()
+
+
+def _require_claims(claims: dict[str, Any]) -> None:
+    if not all(type(claims.get(name)) is kind for name, kind in _CLAIMS.items()):
+        raise InvalidToken()
+    if claims["exp"] - claims["iat"] > setting(ACCESS_TOKEN_SECONDS):
+        raise InvalidToken()
+    if not all(re.fullmatch(CANONICAL_UUID, claims[name]) for name in ("sub", "sid")):
+        raise InvalidToken()
+
+
+def make_refresh_token(session_id: UUID, generation: int) -> str:
+    """Return the refresh token of a generation: the same each time it is asked for."""
+    name = session_id.bytes + generation.to_bytes(4)
+    tag = _tag(service().keys("refresh-token")[0], name)
+    return f"tsr_{urlsafe_b64encode(name + tag).decode().rstrip('=')}"
+
+
+def read_refresh_token(token: str) -> tuple[UUID, int]:
+    """Return (session id, generation) of a token of ours; raises InvalidRefreshToken, asking no database."""
+    match = _REFRESH.fullmatch(token)
+    if match is None:
+        raise InvalidRefreshToken()
+    content = urlsafe_b64decode(match[1] + "==")
+    name, tag = content[:20], content[20:]
+    tags = [_tag(key, name) for key in service().keys("refresh-token")]
+    if not any([hmac.compare_digest(tag, ours) for ours in tags]):
+        raise InvalidRefreshToken()
+    return UUID(bytes=name[:16]), int.from_bytes(name[16:])
+
+
+def _tag(key: bytes, name: bytes) -> bytes:
+    return hmac.digest(key, name, hashlib.sha256)
+
+
+def _private_key(secret: str) -> ec.EllipticCurvePrivateKey:
+    """Derive a key from a secret (FIPS 186-5 A.2.1: 64 bits more than the order, then reduced)."""
+    number = int.from_bytes(derive(secret, "access-token", 40)) % (_ORDER - 1) + 1
+    return ec.derive_private_key(number, ec.SECP256R1())
+
+
+def _thumbprint(key: ec.EllipticCurvePublicKey) -> str:
+    """Return the key's id (RFC 7638)."""
+    jwk = ECAlgorithm.to_jwk(key, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")

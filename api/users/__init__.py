@@ -1,0 +1,55 @@
+"""Accounts: who there is, and what is known about them."""
+
+from typing import Any
+
+from flask import Flask
+
+from api.kit.config import DATA_DIR
+from api.kit.feature import Feature
+from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
+from api.kit.identity import Permission
+from api.kit.service import Service
+from api.kit.settings import Settings
+from api.users.commands import user
+from api.users.resources import OneUser, Users
+from api.users.service import (
+    IDENTIFIERS,
+    SIGN_UP,
+    EmailTaken,
+    UserChanged,
+    UserCreated,
+    UserDeleted,
+    UsernameTaken,
+)
+from schemas.users import PASSWORD_MINIMUM
+
+
+def _start(app: Flask, service: Service) -> None:
+    settings = service.settings
+    locks = settings[DATA_DIR] / "locks"
+    app.extensions["tessera.hasher"] = Hasher(settings[HASH_MEMORY_KIB], settings[HASH_TIME_COST], locks)
+
+
+def _client_config(settings: Settings) -> dict[str, Any]:
+    return {
+        "sign_up": settings[SIGN_UP],
+        "identifiers": list(settings[IDENTIFIERS]),
+        "password_minimum_length": PASSWORD_MINIMUM,
+    }
+
+
+feature = Feature(
+    name="users",
+    summary="Accounts: sign up, read, change, delete; the list for administrators.",
+    resources=(("/v1/users", Users), ("/v1/users/<user_id>", OneUser)),
+    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST),
+    permissions=(
+        Permission("users:read", "See every user."),
+        Permission("users:write", "Create, change and delete every user."),
+    ),
+    problems=(UsernameTaken, EmailTaken),
+    events=(UserCreated, UserChanged, UserDeleted),
+    commands=(user,),
+    client_config=_client_config,
+    start=_start,
+)

@@ -1,0 +1,110 @@
+"""Users over HTTP."""
+
+from typing import Any
+from uuid import UUID
+
+from flask_restful import Resource
+
+from api.kit.conditional import Precondition
+from api.kit.config import PUBLIC_URL
+from api.kit.identity import PUBLIC, Access, Needs, OwnerOr, caller
+from api.kit.operation import Answer, operation
+from api.kit.problems import Overloaded, PermissionDenied
+from api.kit.service import setting
+from api.kit.settings import Settings
+from api.users import service
+from api.users.models import User
+from api.users.service import EmailTaken, UsernameTaken
+from schemas.users import UserAnswer, UserCreate, UserList, UserPageAnswer, UserPatch, UserPath
+
+
+def _sign_up_access(settings: Settings) -> Access:
+    return PUBLIC if settings[service.SIGN_UP] == "open" else Needs("users:write")
+
+
+def _user_create(settings: Settings) -> UserCreate:
+    """Return what signing up takes where the settings leave identifiers to choice."""
+    optional = {"username", "email"} - set(settings[service.IDENTIFIERS])
+    return UserCreate(partial=tuple(sorted(optional))) if optional else UserCreate()
+
+
+class Users(Resource):
+    @operation(
+        "createUser",
+        access=_sign_up_access,
+        body=_user_create,
+        answer=(201, UserAnswer()),
+        headers={"Location": "The URL of the user."},
+        problems=(UsernameTaken, EmailTaken, Overloaded),
+    )
+    def post(self, **details: Any) -> Answer:
+        """Sign a person up.
+
+        The account is active at once. Username and e-mail address are compared without regard to
+        case, after Unicode normalisation.
+        """
+        user = service.sign_up(**details)
+        return Answer(user, {"Location": f"{setting(PUBLIC_URL)}/v1/users/{user.id}"})
+
+    @operation(
+        "listUsers",
+        access=Needs("users:read"),
+        query=UserList(),
+        answer=(200, UserPageAnswer()),
+        headers={"Link": "The next page (RFC 8288), when there is one."},
+    )
+    def get(self, **query: Any) -> Answer:
+        """List users, a page at a time.
+
+        A page deep in the list costs what the first one does. Follow `next_cursor` with the same
+        `sort` until it is null.
+        """
+        page = service.list_page(**query)
+        return Answer(page, page.link())
+
+
+class OneUser(Resource):
+    @operation(
+        "getUser",
+        access=OwnerOr("users:read"),
+        path=UserPath(),
+        answer=(200, UserAnswer()),
+        etag=service.etag,
+    )
+    def get(self, user_id: UUID) -> User:
+        """Get a user."""
+        return service.get(user_id)
+
+    @operation(
+        "updateUser",
+        access=OwnerOr("users:write"),
+        path=UserPath(),
+        body=UserPatch(),
+        merge_patch=True,
+        answer=(200, UserAnswer()),
+        etag=service.etag,
+        problems=(UsernameTaken, EmailTaken, PermissionDenied),
+    )
+    def patch(self, user_id: UUID, precondition: Precondition, **changes: Any) -> User:
+        """Change a user by a merge patch.
+
+        `app_metadata` needs the permission `users:write`. A changed address is not verified.
+        """
+        if "app_metadata" in changes:
+            caller().require("users:write")
+        return service.change(user_id, changes, precondition)
+
+    @operation(
+        "deleteUser",
+        access=OwnerOr("users:write"),
+        path=UserPath(),
+        answer=(204, None),
+        etag=service.etag,
+        fresh=True,
+    )
+    def delete(self, user_id: UUID, precondition: Precondition) -> None:
+        """Delete a user.
+
+        Every session of theirs ends at once. Needs a fresh sign-in.
+        """
+        service.delete(user_id, precondition)

@@ -1,0 +1,258 @@
+"""What can be done with users, whoever asks for it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+
+from api.kit import clock, work
+from api.kit.conditional import Precondition
+from api.kit.db import db, refusing_duplicates
+from api.kit.events import Event
+from api.kit.hashing import Hasher
+from api.kit.ids import new_id
+from api.kit.pages import Page, page
+from api.kit.problems import NotFound, Overloaded, Problem
+from api.kit.service import emit, extension, service
+from api.kit.settings import Setting, one_of, some_of
+from api.kit.validation import refuse
+from api.users import identifiers
+from api.users.models import ACTIVE, DELETED, User
+from schemas.base import Message
+from schemas.users import METADATA_MAXIMUM
+
+ADMIN = "admin"  # the role that has every permission
+SIGN_UP = Setting(
+    "SIGN_UP",
+    "Who may sign up: with `closed` only whoever has the permission `users:write`.",
+    "open",
+    one_of("open", "closed"),
+)
+IDENTIFIERS: Setting[tuple[str, ...]] = Setting(
+    "IDENTIFIERS",
+    "What signing up must give: `username`, `email` or both.",
+    ("username", "email"),
+    some_of("username", "email"),
+    default_text="`username,email`",
+)
+
+
+class UsernameTaken(Problem):
+    status = 409
+    code = "username_taken"
+    title = "The username is taken"
+    detail = "Another account has this username."
+    remedy = "Choose another username, or sign in."
+
+
+class EmailTaken(Problem):
+    status = 409
+    code = "email_taken"
+    title = "The e-mail address is taken"
+    detail = "Another account has this e-mail address."
+    remedy = "Sign in, or use another address."
+
+
+_TAKEN = {"uq_users_username_key": UsernameTaken, "uq_users_email_key": EmailTaken}
+
+
+@dataclass(frozen=True)
+class UserCreated(Event):
+    """Somebody has an account now."""
+
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class UserChanged(Event):
+    """Something that the user or an administrator writes has changed."""
+
+    user_id: UUID
+    members: frozenset[str]
+
+
+@dataclass(frozen=True)
+class UserDeleted(Event):
+    """An account was deleted: it can do nothing any more."""
+
+    user_id: UUID
+
+
+def sign_up(
+    password: str, roles: Iterable[str] = (), user_metadata: dict[str, Any] | None = None, **profile: Any
+) -> User:
+    """Create an active user; `profile` holds username, email, display_name and locale.
+
+    Raises ValidationFailed, UsernameTaken, EmailTaken, or Overloaded when too many sign up or in.
+    """
+    given = {name: profile.pop(name) for name in ("username", "email") if name in profile}
+    stored = identifiers.columns(**given, password=password)
+    now = clock.now()
+    user = User(
+        id=new_id(),
+        password_hash=hasher().hash(stored.pop("password")),
+        **stored,
+        **profile,
+        email_verified=False,
+        status=ACTIVE,
+        roles=sorted(roles),
+        user_metadata=user_metadata or {},
+        app_metadata={},
+        created_at=now,
+        updated_at=now,
+    )
+    with refusing_duplicates(_TAKEN):
+        db.session.add(user)
+    emit(UserCreated(user.id))
+    return user
+
+
+def get(user_id: UUID) -> User:
+    """Return a user; raises NotFound."""
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise NotFound()
+    return user
+
+
+def list_page(*, limit: int, cursor: str | None, sort: str) -> Page:
+    """Return a page of all users; raises ValidationFailed for a cursor that is not this list's."""
+    order = (User.created_at, User.id)
+    return page(sa.select(User), order, descending=sort.startswith("-"), limit=limit, cursor=cursor)
+
+
+def etag(user: User) -> str:
+    """Return the entity tag of a user: it changes with what is written, not with being seen."""
+    return str(user.version)
+
+
+def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition) -> User:
+    """Apply a merge patch (RFC 7396) to a user in the state that the caller expects.
+
+    Raises NotFound, PreconditionFailed, ValidationFailed, UsernameTaken or EmailTaken.
+    """
+    user = _locked(user_id)
+    precondition.check(etag(user))
+    changes = dict(changes)
+    given = {name: changes.pop(name) for name in ("username", "email") if name in changes}
+    changes |= identifiers.columns(**given)
+    for name in ("user_metadata", "app_metadata"):
+        if name in changes:
+            changes[name] = _merged_metadata(name, getattr(user, name), changes[name])
+    if changes.get("email_key", user.email_key) != user.email_key:
+        changes["email_verified"] = False
+    return _apply(user, changes)
+
+
+def delete(user_id: UUID, precondition: Precondition) -> None:
+    """Delete a user softly; raises NotFound or PreconditionFailed."""
+    user = _locked(user_id)
+    precondition.check(etag(user))
+    user.status = DELETED
+    user.deleted_at = user.updated_at = clock.now()
+    db.session.flush()
+    emit(UserDeleted(user_id))
+
+
+def with_password(identifier: str, password: str) -> User | None:
+    """Return the active user who has both, or None: at the same cost whoever is asked for.
+
+    Holds no connection while it hashes. A hash of outdated parameters is renewed. Raises
+    Overloaded when too many sign up or in.
+    """
+    with work.reading():
+        user = _find(identifier)
+    comparable = identifiers.comparable_password(password)
+    right = hasher().verify(user and comparable and user.password_hash, comparable or "")
+    if user is None or comparable is None or not right or user.status != ACTIVE:
+        return None
+    renewed = _renewed_hash(user.password_hash, comparable)
+    return _confirmed(user, renewed)
+
+
+def touch(user_id: UUID) -> None:
+    """Note that the user was here now."""
+    db.session.execute(sa.update(User).where(User.id == user_id).values(last_seen_at=clock.now()))
+
+
+def permissions_of(user: User) -> frozenset[str]:
+    """Return what the user's roles allow today."""
+    if ADMIN not in user.roles:
+        return frozenset()
+    return frozenset(permission.name for permission in service().permissions)
+
+
+def hasher() -> Hasher:
+    found: Hasher = extension("tessera.hasher")
+    return found
+
+
+def _find(identifier: str) -> User | None:
+    key = identifiers.key_of(identifier)
+    if key is None:
+        return None
+    column, value = key
+    return db.session.scalar(sa.select(User).where(getattr(User, column) == value))
+
+
+def _locked(user_id: UUID) -> User:
+    """Return a user that nobody else changes before this unit of work ends; raises NotFound."""
+    query = sa.select(User).where(User.id == user_id, User.status != DELETED).with_for_update()
+    user = db.session.scalar(query)
+    if user is None:
+        raise NotFound()
+    return user
+
+
+def _apply(user: User, changes: Mapping[str, Any]) -> User:
+    changed = frozenset(name for name, value in changes.items() if getattr(user, name) != value)
+    if changed:
+        with refusing_duplicates(_TAKEN):
+            for name in changed:
+                setattr(user, name, changes[name])
+            user.updated_at = clock.now()
+        emit(UserChanged(user.id, changed))
+    return user
+
+
+def _merged_metadata(name: str, current: dict[str, Any], patch: dict[str, Any] | None) -> dict[str, Any]:
+    merged: dict[str, Any] = {} if patch is None else _merge(current, patch)
+    if len(orjson.dumps(merged)) > METADATA_MAXIMUM:
+        message = Message("too_long", f"Must have at most {METADATA_MAXIMUM} bytes once merged.")
+        raise refuse(name.removeprefix("user_"), message)
+    return merged
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    """Return the result of a merge patch (RFC 7396 section 2)."""
+    if not isinstance(patch, dict):
+        return patch
+    kept = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = _merge(kept.get(name), value)
+    return kept
+
+
+def _renewed_hash(hashed: str, password: str) -> str | None:
+    """Return a hash of today's parameters when the old one is outdated; not worth a refusal."""
+    try:
+        return hasher().hash(password) if hasher().is_outdated(hashed) else None
+    except Overloaded:
+        return None
+
+
+def _confirmed(seen: User, renewed_hash: str | None) -> User | None:
+    """Return the user, locked, unless they changed since they were seen; store a renewed hash."""
+    user = db.session.get(User, seen.id, with_for_update=True)
+    if user is None or user.status != ACTIVE or user.password_hash != seen.password_hash:
+        return None
+    if renewed_hash is not None:
+        hash_column = sa.update(User).where(User.id == user.id).values(password_hash=renewed_hash)
+        db.session.execute(hash_column)
+    return user

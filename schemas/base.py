@@ -1,0 +1,242 @@
+"""What every shape is made of: strict fields, messages with a code, requests and answers."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+
+CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep
+# The same set of texts for OpenAPI, whose dialect (ECMA-262) reads surrogates as pairs.
+FIT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
+
+
+class Message(str):
+    """What is wrong, for people, with a `code` for programs; it stays one when formatted."""
+
+    code: str
+
+    def __new__(cls, code: str, text: str) -> "Message":
+        message = super().__new__(cls, text)
+        message.code = code
+        return message
+
+    def format(self, *args: object, **kwargs: object) -> "Message":
+        return Message(self.code, super().format(*args, **kwargs))
+
+
+REQUIRED = Message("required", "Is missing.")
+NULL = Message("null_not_allowed", "May not be null.")
+UNKNOWN = Message("unknown_member", "Is not known here.")
+CHARACTERS = Message("invalid_characters", "Has characters that are not allowed.")
+
+_COMMON = {
+    "required": REQUIRED,
+    "null": NULL,
+    "validator_failed": Message("invalid", "Is not valid."),
+}
+
+
+def wrong_type(expected: str) -> Message:
+    return Message("invalid_type", f"Must be {expected}.")
+
+
+def length(minimum: int | None = None, maximum: int | None = None) -> validate.And:
+    """Bound the length, in code points, members or items, with a code for either side."""
+    bounds: list[validate.Validator] = []
+    if minimum is not None:
+        short = Message("too_short", "Must have at least {min}.")
+        bounds.append(validate.Length(min=minimum, error=short))
+    if maximum is not None:
+        long = Message("too_long", "Must have at most {max}.")
+        bounds.append(validate.Length(max=maximum, error=long))
+    return validate.And(*bounds)
+
+
+def one_of(*choices: str) -> validate.OneOf:
+    return validate.OneOf(choices, error=Message("not_one_of", "Must be one of: {choices}."))
+
+
+class Text(fields.String):
+    """A line of text without control characters, of at most `maximum` code points."""
+
+    default_error_messages = {**_COMMON, "invalid": wrong_type("a string")}  # noqa: RUF012  # marshmallow's way
+
+    def __init__(self, *, minimum: int = 0, maximum: int, **kwargs: Any) -> None:
+        self.minimum, self.maximum = minimum, maximum
+        super().__init__(**kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        length(self.minimum, self.maximum)(text)
+        self.refuse_characters(text)
+        return text
+
+    def refuse_characters(self, text: str) -> None:
+        if _UNFIT.search(text):
+            raise ValidationError(CHARACTERS)
+
+
+class Secret(Text):
+    """Text that must be taken as it is: only what no database and no hash can hold is refused."""
+
+    def refuse_characters(self, text: str) -> None:
+        if _UNSTORABLE.search(text):
+            raise ValidationError(CHARACTERS)
+
+
+class Matching(Text):
+    """Text that a whole pattern matches; `pattern` is read by Python and ECMA-262 alike."""
+
+    def __init__(self, pattern: str, *, hint: str, **kwargs: Any) -> None:
+        self.pattern, self.hint = pattern, hint
+        super().__init__(**kwargs)
+
+    def refuse_characters(self, text: str) -> None:
+        if not re.fullmatch(self.pattern, text):
+            raise ValidationError(Message("invalid_format", self.hint))
+
+
+class Integer(fields.Integer):
+    """A whole number within bounds; `"5"` and `5.0` are none. A parameter is read from digits."""
+
+    default_error_messages = {**_COMMON, "invalid": wrong_type("an integer")}  # noqa: RUF012  # marshmallow's way
+
+    def __init__(self, minimum: int, maximum: int, *, parameter: bool = False, **kwargs: Any) -> None:
+        self.minimum, self.maximum, self.parameter = minimum, maximum, parameter
+        super().__init__(**kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if self.parameter and re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
+            value = int(value)
+        if type(value) is not int:
+            raise self.make_error("invalid")
+        if not self.minimum <= value <= self.maximum:
+            detail = f"Must be from {self.minimum} to {self.maximum}."
+            raise ValidationError(Message("out_of_range", detail))
+        return value
+
+
+class Boolean(fields.Boolean):
+    """`true` or `false`, and nothing that looks like them."""
+
+    default_error_messages = {**_COMMON, "invalid": wrong_type("true or false")}  # noqa: RUF012  # marshmallow's way
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
+        if type(value) is not bool:
+            raise self.make_error("invalid")
+        return value
+
+
+class Id(fields.UUID):
+    """An identifier: a UUID in its canonical lower-case form; with `me`, that word as well."""
+
+    default_error_messages = {**_COMMON, "invalid_uuid": Message("invalid_format", "Must be a UUID.")}  # noqa: RUF012  # marshmallow's way
+
+    def __init__(self, *, me: bool = False, **kwargs: Any) -> None:
+        self.me = me
+        super().__init__(**kwargs)
+
+    def _deserialize(  # type: ignore[override]  # the word `me` stays a word
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> UUID | str:
+        if self.me and value == "me":
+            return "me"
+        if not isinstance(value, str) or not re.fullmatch(CANONICAL_UUID, value):
+            raise self.make_error("invalid_uuid")
+        return UUID(value)
+
+
+class Timestamp(fields.AwareDateTime):
+    """An instant in answers: RFC 3339, UTC, with `Z` and microseconds."""
+
+    def _serialize(  # type: ignore[override]  # never a number
+        self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> str | None:
+        if value is None:
+            return None
+        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+class JsonObject(fields.Dict):
+    """Any JSON object of at most `maximum` bytes, written without spaces in UTF-8."""
+
+    default_error_messages = {**_COMMON, "invalid": wrong_type("an object")}  # noqa: RUF012  # marshmallow's way
+
+    def __init__(self, maximum: int, **kwargs: Any) -> None:
+        self.maximum = maximum
+        super().__init__(**kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if re.search(r"[\ud800-\udfff]", text) or "\\u0000" in text.replace("\\\\", ""):
+            raise ValidationError(CHARACTERS)
+        if len(text.encode()) > self.maximum:
+            raise ValidationError(Message("too_long", f"Must have at most {self.maximum} bytes."))
+        return value
+
+
+class Request(Schema):
+    """What a client sends: a member that is not declared is refused."""
+
+    class Meta:
+        unknown = RAISE
+
+    error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}  # noqa: RUF012  # marshmallow's way
+
+
+class Answer(Schema):
+    """What a client gets: every member is always there, and more may come."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        field_obj.required = True
+
+
+class NoParameters(Request):
+    """The query of an operation that takes none."""
+
+
+CURSOR_MAXIMUM = 512  # characters
+
+
+class PageQuery(Request):
+    """The query of a list that comes in pages."""
+
+    limit = Integer(
+        1, 200, parameter=True, load_default=50, metadata={"description": "Items on the page."}
+    )
+    cursor = Text(
+        minimum=1,
+        maximum=CURSOR_MAXIMUM,
+        load_default=None,
+        metadata={"description": "The `next_cursor` of the page before."},
+    )
+
+
+class PageAnswer(Answer):
+    """A page of a list, less its items."""
+
+    next_cursor = Text(
+        maximum=CURSOR_MAXIMUM,
+        allow_none=True,
+        metadata={"description": "For the next page; null on the last.", "example": None},
+    )

@@ -1,0 +1,156 @@
+"""Users as they cross the wire."""
+
+from typing import Any
+
+from marshmallow import fields
+
+from schemas.base import (
+    Answer,
+    Boolean,
+    Id,
+    JsonObject,
+    Matching,
+    PageAnswer,
+    PageQuery,
+    Request,
+    Secret,
+    Text,
+    Timestamp,
+    one_of,
+)
+
+USERNAME_MAXIMUM = 80  # code points
+EMAIL_MAXIMUM = 254  # octets of an address in SMTP (RFC 5321 section 4.5.3.1.3)
+PASSWORD_MINIMUM = 8  # code points (NIST SP 800-63B-4)
+METADATA_MAXIMUM = 16384  # bytes
+
+
+def _username(**kwargs: Any) -> Text:
+    text = "A name without spaces or `@`; unique without regard to case, after normalisation."
+    return Text(
+        minimum=1,
+        maximum=USERNAME_MAXIMUM,
+        metadata={"description": text, "example": "mina"},
+        **kwargs,
+    )
+
+
+def _email(**kwargs: Any) -> Text:
+    text = "An address; unique without regard to case, after normalisation."
+    return Text(
+        minimum=3,
+        maximum=EMAIL_MAXIMUM,
+        metadata={"description": text, "format": "email", "example": "mina@example.com"},
+        **kwargs,
+    )
+
+
+def _display_name() -> Text:
+    return Text(minimum=1, maximum=200, allow_none=True, metadata={"example": "Mina Kim"})
+
+
+def _locale() -> Matching:
+    return Matching(
+        r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*",
+        hint="Must be a language tag such as en or ko-KR.",
+        minimum=2,
+        maximum=35,
+        allow_none=True,
+        metadata={"description": "A language tag (RFC 5646).", "example": "ko-KR"},
+    )
+
+
+def _metadata(name: str, description: str, **kwargs: Any) -> JsonObject:
+    return JsonObject(
+        METADATA_MAXIMUM,
+        data_key=name,
+        metadata={"description": f"{description} At most 16 KiB.", "example": {"theme": "dark"}},
+        **kwargs,
+    )
+
+
+class UserPath(Request):
+    """The path of one user."""
+
+    user_id = Id(
+        me=True, required=True, metadata={"description": "A user's id, or `me`.", "example": "me"}
+    )
+
+
+class UserCreate(Request):
+    """What signing up takes."""
+
+    username = _username(required=True)
+    email = _email(required=True)
+    password = Secret(
+        minimum=PASSWORD_MINIMUM,
+        maximum=1024,
+        required=True,
+        metadata={
+            "description": "At least 8 code points and at most 1,024 bytes; any characters.",
+            "format": "password",
+            "example": "correct horse battery staple",
+        },
+    )
+    display_name = _display_name()
+    locale = _locale()
+    user_metadata = _metadata("metadata", "The user's own.")
+
+
+class UserPatch(Request):
+    """A merge patch of a user (RFC 7396): null takes a value away, what is absent stays."""
+
+    username = _username()
+    email = _email()
+    display_name = _display_name()
+    locale = _locale()
+    user_metadata = _metadata(
+        "metadata", "Merged member by member into the user's own.", allow_none=True
+    )
+    app_metadata = _metadata(
+        "app_metadata", "Merged likewise; only administrators may.", allow_none=True
+    )
+
+
+class UserList(PageQuery):
+    """The query of the list of users."""
+
+    sort = Text(
+        maximum=20,
+        load_default="-created_at",
+        validate=one_of("created_at", "-created_at"),
+        metadata={"description": "The order; `-` puts the newest first."},
+    )
+
+
+class UserAnswer(Answer):
+    """A person, or a service, with an account."""
+
+    id = Id(metadata={"example": "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"})
+    username = _username(allow_none=True)
+    email = _email(allow_none=True)
+    email_verified = Boolean(metadata={"example": False})
+    display_name = _display_name()
+    locale = _locale()
+    status = Text(
+        maximum=20,
+        metadata={"description": "`active`, `suspended` or `deleted`; more may come.", "example": "active"},
+    )
+    roles = fields.List(Text(maximum=80, metadata={"example": "admin"}), metadata={"example": []})
+    user_metadata = _metadata("metadata", "The user's own.")
+    app_metadata = _metadata("app_metadata", "Written by administrators.")
+    created_at = Timestamp(metadata={"example": "2026-11-22T09:30:00.000000Z"})
+    updated_at = Timestamp(metadata={"example": "2026-11-22T09:30:00.000000Z"})
+    last_seen_at = Timestamp(
+        allow_none=True,
+        metadata={
+            "description": "The last sign-in or refresh; the entity tag does not change with it.",
+            "example": "2026-11-22T09:31:00.000000Z",
+        },
+    )
+
+
+class UserPageAnswer(PageAnswer):
+    """A page of users."""
+
+    items = fields.List(fields.Nested(UserAnswer))

@@ -1,0 +1,63 @@
+"""What is generated and checked in is what the code says today."""
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from tests import generated
+from tests.support.contract import Contract
+from tests.support.servers import ROOT
+
+
+@pytest.mark.parametrize("name", ["openapi.yaml", "README.md"])
+def test_not_a_byte_has_drifted(name: str) -> None:
+    [(held, wanted)] = [(held, wanted) for path, held, wanted in generated.current() if path.name == name]
+    assert held == wanted, "run: make docs"
+
+
+def test_openapi_yaml_is_accepted_by_the_validator() -> None:
+    validate(yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8")))
+
+
+def test_every_operation_has_what_generators_and_readers_need() -> None:
+    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    ids = set()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            where = f"{method} {path}"
+            assert operation["summary"], where
+            assert operation["tags"], where
+            assert "security" in operation, where
+            assert operation["operationId"] not in ids, where
+            ids.add(operation["operationId"])
+            for status, answer in operation["responses"].items():
+                for media_type, content in answer.get("content", {}).items():
+                    has_example = "example" in content or "examples" in content
+                    assert has_example or path.startswith("/openapi"), f"{where} {status} {media_type}"
+
+
+def test_every_example_fits_its_schema() -> None:
+    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    contract = Contract(document)
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            contents = [
+                (f"responses/{status}", answer.get("content", {}))
+                for status, answer in operation["responses"].items()
+            ]
+            contents.append(("requestBody", operation.get("requestBody", {}).get("content", {})))
+            for place, content in contents:
+                for media_type, described in content.items():
+                    base = ["paths", path, method, *place.split("/"), "content", media_type, "schema"]
+                    pointer = "#/" + "/".join(Contract.escape(part) for part in base)
+                    examples = [e["value"] for e in described.get("examples", {}).values()]
+                    for example in [*examples, *([described["example"]] if "example" in described else [])]:
+                        contract.validate(f"{method} {path} {place}", pointer, example)
+
+
+def test_every_pattern_is_read_alike_by_clients_in_other_languages() -> None:
+    text = (ROOT / "openapi.yaml").read_text(encoding="utf-8")
+    assert r"\Z" not in text
+    assert r"(?P<" not in text
+    Draft202012Validator.check_schema({"pattern": "x"})

@@ -1,0 +1,90 @@
+"""What is generated and checked in: openapi.yaml and the README's tables (`python -m tests.generated`)."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from api.app import all_features, create_app
+from api.kit import openapi
+from api.kit.config import KIT_SETTINGS
+from api.kit.feature import Feature
+from tests.support.servers import ROOT
+
+OPENAPI = ROOT / "openapi.yaml"
+README = ROOT / "README.md"
+
+
+def current() -> Iterator[tuple[Path, str, str]]:
+    """Yield (file, what it holds, what it should hold)."""
+    yield OPENAPI, _read(OPENAPI), openapi_yaml()
+    readme = _read(README)
+    yield README, readme, with_tables(readme)
+
+
+def openapi_yaml() -> str:
+    """Return the document of all of Tessera's own features with the default settings."""
+    own = ",".join(name for name in all_features() if _is_own(name))
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app({"TESSERA_DATA_DIR": folder, "TESSERA_FEATURES": own})
+        return openapi.as_yaml(openapi.document(app.extensions["tessera"]))
+
+
+def with_tables(readme: str) -> str:
+    """Return the README with its tables made anew."""
+    for name, table in (("features", feature_table()), ("settings", setting_table())):
+        start, end = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
+        before, _, rest = readme.partition(start)
+        readme = f"{before}{start}{table}{end}{rest.partition(end)[2]}"
+    return readme
+
+
+def feature_table() -> str:
+    rows = [f"| `{f.name}` | {f.summary} | {', '.join(_operations(f))} |\n" for f in _own_features()]
+    return "| feature | what it is for | operations |\n|---|---|---|\n" + "".join(rows)
+
+
+def setting_table() -> str:
+    rows = []
+    for group, settings in (("kit", KIT_SETTINGS), *((f.name, f.settings) for f in _own_features())):
+        rows += [
+            f"| `{s.variable}` | {s.describe_default()} | {s.help} | {group} |\n" for s in settings
+        ]
+    return "| variable | default | meaning | feature |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def _operations(feature: Feature) -> Iterator[str]:
+    for _path, resource in feature.resources:
+        for method in sorted(resource.methods or ()):
+            declared = getattr(getattr(resource, method.lower()), "operation_id", "")
+            yield f"`{declared}`"
+
+
+def _own_features() -> list[Feature]:
+    return [feature for name, feature in all_features().items() if _is_own(name)]
+
+
+def _is_own(name: str) -> bool:
+    return (ROOT / "api" / name / "__init__.py").exists()
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def main() -> int:
+    """Write what is stale; with --check only say so, and return 1."""
+    stale = [(path, wanted) for path, held, wanted in current() if held != wanted]
+    for path, wanted in stale:
+        if "--check" in sys.argv:
+            print(f"{path.name} is stale; run: make docs")
+        else:
+            path.write_text(wanted, encoding="utf-8")
+            print(f"wrote {path.name}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

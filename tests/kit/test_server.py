@@ -1,0 +1,388 @@
+"""The bridge between granian and WSGI, met through sockets by well and badly behaved clients."""
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 65_536
+BODY_TIMEOUT = 1.5
+THREADS = 2
+PROGRAM = f"""
+import sys
+from api.kit.server import serve
+if __name__ == "__main__":
+    serve("tests.kit.test_server:make_app", port=int(sys.argv[1]), threads={THREADS},
+          body_timeout={BODY_TIMEOUT})
+"""
+
+
+def make_app() -> Any:
+    """The application under the bridge; built in the server's process."""
+    from flask import Flask, Response, request
+    from werkzeug.exceptions import HTTPException
+
+    app = Flask(__name__)
+
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> tuple[dict[str, Any], int]:
+        return {"status": error.code}, error.code or 500
+
+    @app.route("/environ/<path:rest>", methods=["GET", "POST"])
+    @app.route("/environ", methods=["GET", "POST"])
+    def environ(rest: str = "") -> dict[str, Any]:
+        return {k: v for k, v in request.environ.items() if isinstance(v, str | bool)}
+
+    @app.post("/operation")
+    def operation() -> tuple[dict[str, int], int]:
+        size = len(request.environ["wsgi.input"].read(LIMIT + 1))
+        return {"size": size}, 413 if size > LIMIT else 200
+
+    @app.post("/import")
+    def stream() -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        while piece := request.environ["wsgi.input"].read(10_000):
+            digest.update(piece)
+            size += len(piece)
+        return {"size": size, "sha256": digest.hexdigest()}
+
+    @app.get("/slow")
+    def slow() -> dict[str, bool]:
+        time.sleep(0.5)
+        return {"slow": True}
+
+    @app.get("/headers")
+    def headers() -> Any:
+        answer = Response("two")
+        answer.headers.add("X-Two", "a")
+        answer.headers.add("X-Two", "b")
+        return answer
+
+    @app.get("/parts")
+    def parts() -> Any:
+        return Response(f"part {n}\n" for n in range(3))
+
+    @app.get("/escape")
+    def escape() -> None:
+        raise KeyboardInterrupt
+
+    return app
+
+
+class Server:
+    """A granian process on a free port of this machine."""
+
+    def __init__(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            self.port: int = probe.getsockname()[1]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(self.port)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert self.get("/environ")[0] == 200
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.02)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, list[tuple[str, str]], bytes]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as client:
+            client.request(method, path)
+            answer = client.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+
+    def raw(self, data: bytes) -> tuple[int, dict[str, Any]]:
+        """Sends `data`, returns status and JSON body of the one answer."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return receive(connection)
+
+    def stop(self) -> tuple[int, str]:
+        """Sends SIGTERM, returns exit code and what was written to stderr."""
+        self.process.send_signal(signal.SIGTERM)
+        _, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, errors
+
+
+def receive(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    body = answer.read()
+    return answer.status, json.loads(body) if body else {}
+
+
+def chunked(data: bytes, size: int = 5_000) -> bytes:
+    pieces = (data[i : i + size] for i in range(0, len(data), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def post(path: str, framing: str, body: bytes = b"") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode() + body
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = Server()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def environ_of(server: Server, *lines: str, target: str = "/environ") -> dict[str, Any]:
+    head = "\r\n".join([f"GET {target} HTTP/1.1", *lines])
+    status, environ = server.raw(f"{head}\r\n\r\n".encode("latin-1"))
+    assert status == 200
+    return environ
+
+
+def test_environ_of_an_ordinary_request(server: Server) -> None:
+    environ = environ_of(server, "Host: a.example", "X-A: b", target="/environ?q=%20")
+    assert environ["REQUEST_METHOD"] == "GET"
+    assert environ["SCRIPT_NAME"] == ""
+    assert environ["PATH_INFO"] == "/environ"
+    assert environ["QUERY_STRING"] == "q=%20"
+    assert environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("127.0.0.1", str(server.port))
+    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["wsgi.input_terminated"] is True
+    assert (environ["HTTP_HOST"], environ["HTTP_X_A"]) == ("a.example", "b")
+    assert "CONTENT_LENGTH" not in environ and "CONTENT_TYPE" not in environ
+
+
+def test_path_is_decoded_and_tunnelled_as_latin_1(server: Server) -> None:
+    environ = environ_of(server, "Host: a", target="/environ/%C3%A9%2Fx")
+    assert environ["PATH_INFO"] == "/environ/é/x".encode().decode("latin-1")
+
+
+def test_doubled_headers_are_joined(server: Server) -> None:
+    environ = environ_of(server, "Host: a", "Host: b", "Authorization: x", "authorization: y")
+    assert environ["HTTP_HOST"] == "a,b"
+    assert environ["HTTP_AUTHORIZATION"] == "x,y"
+
+
+def test_missing_host_stays_missing(server: Server) -> None:
+    assert "HTTP_HOST" not in environ_of(server, "X-A: b")
+
+
+def test_authority_of_the_target_counts_as_a_host(server: Server) -> None:
+    target = "http://b.example/environ"
+    assert environ_of(server, "Host: a", target=target)["HTTP_HOST"] == "a,b.example"
+    assert environ_of(server, "Host: b.example", target=target)["HTTP_HOST"] == "b.example"
+
+
+def test_underscore_header_is_dropped(server: Server) -> None:
+    environ = environ_of(server, "Host: a", "X_Forwarded_For: 6.6.6.6", "X-Forwarded-For: 1.1.1.1")
+    assert environ["HTTP_X_FORWARDED_FOR"] == "1.1.1.1"
+    assert "HTTP_X_FORWARDED_FOR" not in environ_of(server, "Host: a", "X_Forwarded_For: 6.6.6.6")
+
+
+def test_unreadable_header_is_empty_not_absent(server: Server) -> None:
+    assert environ_of(server, "Host: a", "Authorization: \xff")["HTTP_AUTHORIZATION"] == ""
+
+
+def test_framing_is_visible(server: Server) -> None:
+    _, environ = server.raw(post("/environ", "Content-Type: a/b\r\nContent-Length: 3", b"abc"))
+    assert (environ["CONTENT_LENGTH"], environ["CONTENT_TYPE"]) == ("3", "a/b")
+    _, environ = server.raw(post("/environ", "Transfer-Encoding: chunked", chunked(b"abc")))
+    assert environ["HTTP_TRANSFER_ENCODING"] == "chunked"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Host: a\r\nContent-Length: 3\r\nContent-Length: 4",
+        "Host: a\r\nContent-Length: +3",
+        "Host: a\r\nTransfer-Encoding: xchunked",
+        "Host: a\r\nContent-Length : 3",
+        "Host: a\r\nX: a\r\n b",
+        "Host: a\r\nX: a\0b",
+    ],
+)
+def test_server_refuses_bad_framing_and_closes(server: Server, head: str) -> None:
+    with server.connect() as connection:
+        connection.sendall(f"POST /environ HTTP/1.1\r\n{head}\r\n\r\n".encode() + b"abcd")
+        assert receive(connection) == (400, {})
+        assert connection.recv(1) == b""
+
+
+def test_length_and_chunks_together_give_one_answer_and_a_closed_connection(server: Server) -> None:
+    second = b"GET /environ HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+    framing = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\nX-A: first"
+    with server.connect() as connection:
+        connection.sendall(post("/environ", framing, chunked(b"abc") + second))
+        status, environ = receive(connection)
+        assert (status, environ["HTTP_X_A"]) == (200, "first")
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("size", [16_000, 17_000])
+def test_header_limit(server: Server, size: int) -> None:
+    status, _ = server.raw(b"GET /environ HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * size))
+    assert status == (200 if size < 16_384 else 431)
+
+
+@pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 1_000_000])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_bodies_of_any_size_arrive_whole(server: Server, size: int, framing: str) -> None:
+    body = os.urandom(size)
+    if framing == "length":
+        request = post("/import", f"Content-Length: {size}", body)
+    else:
+        request = post("/import", "Transfer-Encoding: chunked", chunked(body))
+    expected = {"size": size, "sha256": hashlib.sha256(body).hexdigest()}
+    assert server.raw(request) == (200, expected)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5000000", "Transfer-Encoding: chunked"])
+def test_too_large_body_is_answered_while_it_is_sent(server: Server, framing: str) -> None:
+    body = b"a" * 5_000_000
+    with server.connect() as connection:
+        connection.sendall(post("/operation", framing))
+        connection.sendall(body if "Length" in framing else chunked(body))
+        assert receive(connection) == (413, {"size": LIMIT + 1})
+        assert connection.recv(1) == b""
+
+
+def test_too_large_body_is_answered_before_it_has_come(server: Server) -> None:
+    body = b"a" * (LIMIT + 1)
+    status, _ = server.raw(post("/operation", "Content-Length: 5000000", body))
+    assert status == 413
+
+
+@pytest.mark.parametrize("tail", [b"zz\r\nabc\r\n", b"3\r\nabcd\r\n", b"0\r\nTrailer: x\r\n\r\n"])
+def test_malformed_chunks_are_refused(server: Server, tail: bytes) -> None:
+    with server.connect() as connection:
+        request = post("/operation", "Transfer-Encoding: chunked", b"3\r\nabc\r\n" + tail)
+        connection.sendall(request)
+        status, problem = receive(connection)
+        assert (status, problem["code"]) == (400, "malformed_request")
+        assert connection.recv(1) == b""
+
+
+def test_slow_bodies_take_no_thread_and_are_cut(server: Server) -> None:
+    framings = ("Content-Length: 9", "Content-Length: 99999", "Transfer-Encoding: chunked")
+    with ExitStack() as stack:
+        slow = []
+        for n in range(60):
+            connection = stack.enter_context(server.connect())
+            connection.sendall(post("/operation", framings[n % 3], b"1\r\na"))
+            slow.append(connection)
+        began = time.monotonic()
+        assert server.get("/environ")[0] == 200
+        assert time.monotonic() - began < 1
+        answers = [receive(connection) for connection in slow]
+        codes = {(status, problem["code"]) for status, problem in answers}
+        assert codes == {(408, "request_timeout")}
+        assert time.monotonic() - began < BODY_TIMEOUT + 2
+        assert [connection.recv(1) for connection in slow] == [b""] * 60
+
+
+def test_stream_that_stalls_is_answered_408(server: Server) -> None:
+    request = post("/import", "Content-Length: 100000", b"a" * (LIMIT + 10))
+    assert server.raw(request) == (408, {"status": 408})
+
+
+@pytest.mark.parametrize("path", ["/operation", "/import"])
+@pytest.mark.parametrize("size", [3, LIMIT + 10])
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_client_that_leaves_does_no_harm(
+    server: Server, path: str, size: int, framing: str
+) -> None:
+    body = b"a" * size
+    sent = body if "Length" in framing else chunked(body).removesuffix(b"0\r\n\r\n")
+    for _ in range(THREADS + 1):
+        with server.connect() as connection:
+            connection.sendall(post(path, framing, sent))
+    assert server.get("/environ")[0] == 200
+
+
+def test_repeated_response_headers_are_kept(server: Server) -> None:
+    _, headers, body = server.get("/headers")
+    assert [value for name, value in headers if name == "x-two"] == ["a", "b"]
+    assert body == b"two"
+
+
+def test_head_keeps_the_length_and_sends_no_body(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"HEAD /headers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        data = b"".join(iter(lambda: connection.recv(4096), b""))
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"content-length: 3" in head.lower()
+    assert body == b""
+
+
+def test_response_in_parts(server: Server) -> None:
+    assert server.get("/parts")[2] == b"part 0\npart 1\npart 2\n"
+
+
+def test_requests_beyond_threads_and_queue_are_refused(server: Server) -> None:
+    most = THREADS * 5
+    with ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(most + 1)]
+        for connection in connections:
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        answers = [receive(connection) for connection in connections]
+    problems = [body for status, body in answers if status == 503]
+    assert [problem["code"] for problem in problems] == ["overloaded"]
+    assert [status for status, _ in answers].count(200) == most
+
+
+def test_two_threads_work_at_the_same_time(server: Server) -> None:
+    began = time.monotonic()
+    threads = [threading.Thread(target=server.get, args=("/slow",)) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 0.9
+
+
+def test_term_lets_requests_finish_and_exits_0() -> None:
+    server = Server()
+    try:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(server.connect()) for _ in range(THREADS + 2)]
+            for connection in connections:
+                connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            assert [receive(connection)[0] for connection in connections] == [200] * (THREADS + 2)
+    finally:
+        assert server.stop() == (0, "")
+
+
+def test_exception_that_escapes_is_500_and_logged() -> None:
+    server = Server()
+    try:
+        status, _, body = server.get("/escape")
+        assert (status, body) == (500, b"")
+        assert server.get("/environ")[0] == 200
+    finally:
+        code, errors = server.stop()
+    assert code == 0
+    assert errors.startswith("the WSGI application failed\nTraceback")
+    assert errors.rstrip().endswith("KeyboardInterrupt")

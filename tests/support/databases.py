@@ -1,0 +1,70 @@
+"""The databases that the tests run on: SQLite always, PostgreSQL where one is reachable."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from api.kit.migrations import OWN, upgrade
+
+KINDS = ("sqlite", "postgresql")
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
+
+
+@contextmanager
+def fresh(kind: str, folder: Path, *, migrated: bool = True) -> Iterator[str]:
+    """Yield the URL of a new database of a kind, migrated unless told otherwise."""
+    manager = _sqlite(folder) if kind == "sqlite" else _postgresql()
+    with manager as url:
+        if migrated:
+            upgrade(sa.make_url(driver_url(url)), [OWN])
+        yield url
+
+
+def driver_url(url: str) -> str:
+    """Return the URL as SQLAlchemy takes it."""
+    return url.replace("postgresql://", "postgresql+psycopg://")
+
+
+def wipe(engine: sa.Engine) -> None:
+    """Remove every row, and leave the tables and their migrations."""
+    found = sa.MetaData()
+    found.reflect(engine)
+    with engine.begin() as connection:
+        for table in reversed(found.sorted_tables):
+            if not table.name.startswith("alembic_version"):
+                connection.execute(table.delete())
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[str]:
+    yield f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
+
+
+@contextmanager
+def _postgresql() -> Iterator[str]:
+    name = f"tessera_test_{secrets.token_hex(4)}"
+    server = sa.create_engine(
+        driver_url(POSTGRESQL), isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2}
+    )
+    try:
+        _run(server, f"CREATE DATABASE {name}")
+    except sa.exc.OperationalError as error:
+        server.dispose()
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no PostgreSQL at {server.url.render_as_string()} (TEST_POSTGRESQL_URL): {error.orig}")
+    try:
+        yield server.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    finally:
+        _run(server, f"DROP DATABASE {name} WITH (FORCE)")
+        server.dispose()
+
+
+def _run(server: sa.Engine, statement: str) -> None:
+    with server.connect() as connection:
+        connection.execute(sa.text(statement))

@@ -1,0 +1,109 @@
+"""Live servers: `tessera serve` as a user would start it, on a free port."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 20
+
+
+@dataclass
+class Answer:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> Answer:
+        """Send one request on a connection of its own; a body that is not bytes is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=kwargs.pop("timeout", 15))
+        sent = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body, sent = json.dumps(body).encode(), {"Content-Type": "application/json"} | sent
+        try:
+            connection.request(method, path, body, sent, **kwargs)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def raw(self, sent: bytes, timeout: float = 5) -> bytes:
+        """Send bytes as they are, and return all that comes until the end or a pause."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(sent)
+            received = b""
+            try:
+                while chunk := connection.recv(65536):
+                    received += chunk
+            except TimeoutError:
+                pass
+            return received
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send a signal, wait for the end, and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def serving(environ: Mapping[str, str], log: Path) -> Iterator[Server]:
+    """Start `tessera serve` with these variables and no others, and stop it at the end."""
+    port = free_port()
+    environ = {"PATH": os.environ["PATH"], "TESSERA_PORT": str(port), **environ}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api", "serve"], cwd=ROOT, env=environ, stdout=output, stderr=output
+        )
+        server = Server(process, port, log)
+        try:
+            _wait_until_ready(server)
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(server: Server) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, f"the server ended: {server.log.read_text()}"
+        try:
+            if server.call("GET", "/health/ready").status == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"the server did not become ready: {server.log.read_text()}")
