@@ -12,7 +12,6 @@ from api.kit import migrations, openapi
 from api.kit.commands import AppFactory, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, PUBLIC_URL, THREADS, WORKERS
 from api.kit.feature import Feature
-from api.kit.logs import configure_logs
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
 

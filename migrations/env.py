@@ -1,6 +1,6 @@
 """How Alembic runs a history: on the connection, and with the version table, it is given."""
 
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
@@ -8,7 +8,7 @@ from alembic import context
 from api.kit.db import Base, UtcDateTime
 
 
-def _render(kind: str, item: Any, autogen_context: Any) -> str | bool:
+def _render(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Write our own types as what they are in the database: a migration imports no code of ours."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"

@@ -66,7 +66,7 @@ def one_of(*choices: str) -> validate.OneOf:
 class Text(fields.String):
     """A line of text without control characters, of at most `maximum` code points."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("a string")}  # noqa: RUF012  # marshmallow's way
+    default_error_messages = {**_COMMON, "invalid": wrong_type("a string")}
 
     def __init__(self, *, minimum: int = 0, maximum: int, **kwargs: Any) -> None:
         self.minimum, self.maximum = minimum, maximum
@@ -108,7 +108,7 @@ class Matching(Text):
 class Integer(fields.Integer):
     """A whole number within bounds; `"5"` and `5.0` are none. A parameter is read from digits."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("an integer")}  # noqa: RUF012  # marshmallow's way
+    default_error_messages = {**_COMMON, "invalid": wrong_type("an integer")}
 
     def __init__(self, minimum: int, maximum: int, *, parameter: bool = False, **kwargs: Any) -> None:
         self.minimum, self.maximum, self.parameter = minimum, maximum, parameter
@@ -130,7 +130,7 @@ class Integer(fields.Integer):
 class Boolean(fields.Boolean):
     """`true` or `false`, and nothing that looks like them."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("true or false")}  # noqa: RUF012  # marshmallow's way
+    default_error_messages = {**_COMMON, "invalid": wrong_type("true or false")}
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -143,7 +143,7 @@ class Boolean(fields.Boolean):
 class Id(fields.UUID):
     """An identifier: a UUID in its canonical lower-case form; with `me`, that word as well."""
 
-    default_error_messages = {**_COMMON, "invalid_uuid": Message("invalid_format", "Must be a UUID.")}  # noqa: RUF012  # marshmallow's way
+    default_error_messages = {**_COMMON, "invalid_uuid": Message("invalid_format", "Must be a UUID.")}
 
     def __init__(self, *, me: bool = False, **kwargs: Any) -> None:
         self.me = me
@@ -162,9 +162,7 @@ class Id(fields.UUID):
 class Timestamp(fields.AwareDateTime):
     """An instant in answers: RFC 3339, UTC, with `Z` and microseconds."""
 
-    def _serialize(  # type: ignore[override]  # never a number
-        self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any
-    ) -> str | None:
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         if value is None:
             return None
         return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
@@ -173,7 +171,7 @@ class Timestamp(fields.AwareDateTime):
 class JsonObject(fields.Dict):
     """Any JSON object of at most `maximum` bytes, written without spaces in UTF-8."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("an object")}  # noqa: RUF012  # marshmallow's way
+    default_error_messages = {**_COMMON, "invalid": wrong_type("an object")}
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -198,7 +196,7 @@ class Request(Schema):
     class Meta:
         unknown = RAISE
 
-    error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}  # noqa: RUF012  # marshmallow's way
+    error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}
 
 
 class Answer(Schema):
@@ -221,9 +219,7 @@ CURSOR_MAXIMUM = 512  # characters
 class PageQuery(Request):
     """The query of a list that comes in pages."""
 
-    limit = Integer(
-        1, 200, parameter=True, load_default=50, metadata={"description": "Items on the page."}
-    )
+    limit = Integer(1, 200, parameter=True, load_default=50, metadata={"description": "Items on the page."})
     cursor = Text(
         minimum=1,
         maximum=CURSOR_MAXIMUM,

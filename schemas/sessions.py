@@ -2,7 +2,19 @@
 
 from marshmallow import fields
 
-from schemas.base import Answer, Boolean, Id, Integer, PageAnswer, PageQuery, Request, Secret, Text, Timestamp, one_of
+from schemas.base import (
+    Answer,
+    Boolean,
+    Id,
+    Integer,
+    PageAnswer,
+    PageQuery,
+    Request,
+    Secret,
+    Text,
+    Timestamp,
+    one_of,
+)
 from schemas.users import UserAnswer, UserPath
 
 
@@ -96,14 +108,18 @@ class TokensAnswer(Answer):
     session = fields.Nested(SessionAnswer)
     user = fields.Nested(UserAnswer)
     access_token = Secret(
-        maximum=8192, metadata={"description": "A JWT (RFC 9068).", "example": "eyJhbGciOiJFUzI1NiIsImtpZCI6..."}
+        maximum=8192,
+        metadata={"description": "A JWT (RFC 9068).", "example": "eyJhbGciOiJFUzI1NiIsImtpZCI6..."},
     )
     token_type = Text(maximum=20, metadata={"example": "Bearer"})
     expires_in = Integer(1, 86400, metadata={"description": "Seconds.", "example": 873})
     expires_at = Timestamp(metadata={"example": "2026-11-22T09:45:33.000000Z"})
     refresh_token = Secret(
         maximum=1024,
-        metadata={"description": "Good for one refresh.", "example": "tsr_AZnSpHsefGOfIW8KS4wtEAAAAAEx8nJ0kQ2vVJm1b7eH5oYc"},
+        metadata={
+            "description": "Good for one refresh.",
+            "example": "tsr_AZnSpHsefGOfIW8KS4wtEAAAAAEx8nJ0kQ2vVJm1b7eH5oYc",
+        },
     )
 
 

@@ -72,9 +72,7 @@ def _metadata(name: str, description: str, **kwargs: Any) -> JsonObject:
 class UserPath(Request):
     """The path of one user."""
 
-    user_id = Id(
-        me=True, required=True, metadata={"description": "A user's id, or `me`.", "example": "me"}
-    )
+    user_id = Id(me=True, required=True, metadata={"description": "A user's id, or `me`.", "example": "me"})
 
 
 class UserCreate(Request):
@@ -104,12 +102,8 @@ class UserPatch(Request):
     email = _email()
     display_name = _display_name()
     locale = _locale()
-    user_metadata = _metadata(
-        "metadata", "Merged member by member into the user's own.", allow_none=True
-    )
-    app_metadata = _metadata(
-        "app_metadata", "Merged likewise; only administrators may.", allow_none=True
-    )
+    user_metadata = _metadata("metadata", "Merged member by member into the user's own.", allow_none=True)
+    app_metadata = _metadata("app_metadata", "Merged likewise; only administrators may.", allow_none=True)
 
 
 class UserList(PageQuery):

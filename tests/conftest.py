@@ -128,7 +128,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for operation, status in config.stash.get(_UNSEEN, []):
-        terminalreporter.write_line(f"openapi.yaml declares {operation} -> {status}; no test saw it", red=True)
+        terminalreporter.write_line(
+            f"openapi.yaml declares {operation} -> {status}; no test saw it", red=True
+        )
 
 
 _UNSEEN = pytest.StashKey[list[tuple[str, int]]]()

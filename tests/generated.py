@@ -47,9 +47,7 @@ def feature_table() -> str:
 def setting_table() -> str:
     rows = []
     for group, settings in (("kit", KIT_SETTINGS), *((f.name, f.settings) for f in _own_features())):
-        rows += [
-            f"| `{s.variable}` | {s.describe_default()} | {s.help} | {group} |\n" for s in settings
-        ]
+        rows += [f"| `{s.variable}` | {s.describe_default()} | {s.help} | {group} |\n" for s in settings]
     return "| variable | default | meaning | feature |\n|---|---|---|---|\n" + "".join(rows)
 
 
@@ -82,8 +80,6 @@ def main() -> int:
             path.write_text(wanted, encoding="utf-8")
             print(f"wrote {path.name}")
     return int(bool(stale) and "--check" in sys.argv)
-
-
 
 
 if __name__ == "__main__":

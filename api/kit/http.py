@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import flask_restful
 import orjson
@@ -99,10 +99,14 @@ class Api(flask_restful.Api):
 
 
 def _output_json(data: Any, code: int, headers: Any = None) -> Response:
-    response = current_app.json.response(data)
+    response = _json(data)
     response.status_code = code
     response.headers.extend(headers or {})
     return response
+
+
+def _json(data: Any) -> Response:
+    return cast("Response", current_app.json.response(data))
 
 
 def init_http(app: Flask) -> None:
@@ -124,7 +128,9 @@ def read_json(merge_patch: bool = False) -> Any:
 
     Raises UnsupportedMediaType, BodyTooLarge, RequestTimeout or MalformedJson.
     """
-    media_types = {"application/json", "application/merge-patch+json"} if merge_patch else {"application/json"}
+    media_types = (
+        {"application/json", "application/merge-patch+json"} if merge_patch else {"application/json"}
+    )
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype not in media_types or charset not in ("utf-8", "utf8"):
         raise problems.UnsupportedMediaType()
@@ -172,7 +178,7 @@ def _refuse_malformed() -> None:
 
 def _refuse(problem: Problem) -> Response:
     g.problem = problem.code
-    response = current_app.json.response(problem.as_dict(request_id()))
+    response = _json(problem.as_dict(request_id()))
     response.status_code = problem.status
     response.headers.extend(problem.headers)
     response.headers["Content-Type"] = PROBLEM_JSON

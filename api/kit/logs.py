@@ -25,7 +25,10 @@ def configure_logs() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.ExceptionRenderer(traceback),
     ]
-    render = [ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer(_to_json)]
+    render: list[Any] = [
+        ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(_to_json),
+    ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=processors, processors=render))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

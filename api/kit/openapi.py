@@ -5,11 +5,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from apispec import APISpec
-from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
 from api import __version__
@@ -45,12 +46,12 @@ def document(service: Service) -> dict[str, Any]:
         tags=[{"name": f.name, "description": f.summary} for f in service.features if f.resources],
         security=[],
     )
-    assert plugin.converter is not None  # set by APISpec
-    plugin.converter.add_attribute_function(_describe_field)
+    converter = cast("OpenAPIConverter", plugin.converter)  # APISpec has made one
+    converter.add_attribute_function(_describe_field)
     spec.components.security_scheme("accessToken", _ACCESS_TOKEN)
     for route in service.routes:
-        path, parameters = _path(route, plugin.converter)
-        operation = _operation(route, spec, plugin.converter, parameters)
+        path, parameters = _path(route, converter)
+        operation = _operation(route, converter, parameters)
         spec.path(path=path, operations={route.method.lower(): operation})
     rendered: dict[str, Any] = spec.to_dict()
     return rendered
@@ -71,7 +72,7 @@ def as_yaml(described: dict[str, Any]) -> str:
 
 
 def _operation(
-    route: Route, spec: APISpec, converter: OpenAPIConverter, path_parameters: list[dict[str, Any]]
+    route: Route, converter: OpenAPIConverter, path_parameters: list[dict[str, Any]]
 ) -> dict[str, Any]:
     operation = route.operation
     summary, description = _documentation(operation)
@@ -87,7 +88,7 @@ def _operation(
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = _request_body(operation, converter)
+        described["requestBody"] = _request_body(operation.body, operation.merge_patch, converter)
     described["responses"] = _responses(operation, converter)
     return described
 
@@ -126,10 +127,9 @@ def _conditional_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [{"name": name, "in": "header", "required": False, "description": text, "schema": schema}]
 
 
-def _request_body(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
-    assert operation.body is not None
-    media = {"schema": converter.resolve_nested_schema(operation.body), "example": _example(operation.body)}
-    types = ["application/json"] + ["application/merge-patch+json"] * operation.merge_patch
+def _request_body(body: Schema, merge_patch: bool, converter: OpenAPIConverter) -> dict[str, Any]:
+    media = {"schema": converter.resolve_nested_schema(body), "example": _example(body)}
+    types = ["application/json"] + ["application/merge-patch+json"] * merge_patch
     return {"required": True, "content": dict.fromkeys(types, media)}
 
 

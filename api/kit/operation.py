@@ -12,7 +12,7 @@ from marshmallow import Schema
 from api.kit import work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.http import read_json, refuse_unacceptable
-from api.kit.identity import PUBLIC, Access, AccessRule, Needs, OwnerOr, bearer_credential, require_fresh
+from api.kit.identity import Access, AccessRule, Needs, OwnerOr, bearer_credential, require_fresh
 from api.kit.problems import (
     AuthenticationRequired,
     BodyTooLarge,

@@ -81,4 +81,6 @@ def _signer(binding: Mapping[str, Any]) -> URLSafeSerializer:
     """Return the signer of one list's cursors: its salt is what the list depends on."""
     salt = sha256(orjson.dumps(binding, option=orjson.OPT_SORT_KEYS)).digest()
     keys = list(reversed(service().keys("cursor")))  # itsdangerous signs with the last one
-    return URLSafeSerializer(keys, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"})
+    return URLSafeSerializer(
+        keys, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"}
+    )

@@ -350,7 +350,11 @@ class Bridge:
                 close()
 
     def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
-        """Sends the parts one by one, and stops without a sound when the client has left."""
+        """Sends the parts one by one, and stops without a sound when the client has left.
+
+        granian takes parts faster than a slow client does, and ends the response properly even if
+        a part fails: only a Content-Length or the content can tell that something is missing.
+        """
         for part in parts:
             try:
                 asyncio.run_coroutine_threadsafe(_send(transport, part), self._loop).result()
@@ -450,7 +454,7 @@ def _refuse(proto: Exchange, problem: problems.Problem) -> None:
 def load(target: str, threads: int, body_limit: int, body_timeout: float) -> Bridge:
     """Imports `target` ("package.module:factory"), calls it and bridges what it returns."""
     module, _, name = target.partition(":")
-    factory = cast(Callable[[], WSGIApp], getattr(importlib.import_module(module), name))
+    factory = cast("Callable[[], WSGIApp]", getattr(importlib.import_module(module), name))
     return Bridge(factory(), threads, body_limit, body_timeout)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 PREFIX = "TESSERA_"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Setting(Generic[T]):
+class Setting(Generic[T_co]):
     """One thing that an operator can set.
 
     `default` is a value, or a function of the other settings that gives one when it is first
@@ -22,8 +23,8 @@ class Setting(Generic[T]):
 
     name: str
     help: str
-    default: "T | Callable[[Settings], T]"
-    read: Callable[[str], T]
+    default: "T_co | Callable[[Settings], T_co]"
+    read: Callable[[str], T_co]
     default_text: str = ""
     secret: bool = False
     required: bool = False

@@ -169,8 +169,9 @@ def read_refresh_token(token: str) -> tuple[UUID, int]:
         raise InvalidRefreshToken()
     content = urlsafe_b64decode(match[1] + "==")
     name, tag = content[:20], content[20:]
-    tags = [_tag(key, name) for key in service().keys("refresh-token")]
-    if not any([hmac.compare_digest(tag, ours) for ours in tags]):
+    keys = service().keys("refresh-token")
+    matches = [hmac.compare_digest(tag, _tag(key, name)) for key in keys]  # all, whichever is right
+    if not any(matches):
         raise InvalidRefreshToken()
     return UUID(bytes=name[:16]), int.from_bytes(name[16:])
 

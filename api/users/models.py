@@ -46,4 +46,4 @@ class User(Base):
     deleted_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  # SQLAlchemy's way
+    __mapper_args__ = {"version_id_col": version}

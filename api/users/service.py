@@ -166,7 +166,8 @@ def with_password(identifier: str, password: str) -> User | None:
     with work.reading():
         user = _find(identifier)
     comparable = identifiers.comparable_password(password)
-    right = hasher().verify(user and comparable and user.password_hash, comparable or "")
+    hashed = user.password_hash if user is not None and comparable is not None else None
+    right = hasher().verify(hashed, comparable or "")
     if user is None or comparable is None or not right or user.status != ACTIVE:
         return None
     renewed = _renewed_hash(user.password_hash, comparable)

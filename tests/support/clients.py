@@ -21,9 +21,8 @@ class ContractClient(FlaskClient):
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         response = super().open(*args, **kwargs)
         request = response.request
-        headers = dict(response.headers)
         contract_of(self.application).check(
-            request.method, request.path, response.status_code, headers, response.get_data()
+            request.method, request.path, response.status_code, response.headers, response.get_data()
         )
         return response
 

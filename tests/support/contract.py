@@ -3,13 +3,13 @@
 import copy
 import json
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
+from werkzeug.datastructures import Headers
 
 SEEN: set[tuple[str, int]] = set()  # (operationId, status) that some test has met
 URI = "urn:contract"
@@ -25,7 +25,7 @@ class Contract:
         self._paths = sorted(document["paths"], key=lambda path: ("{" in path, path))
         closed = _closed(document)
         resource = DRAFT202012.create_resource(closed)
-        self._registry = Registry().with_resource(URI, resource)  # type: ignore[var-annotated]  # any schema
+        self._registry = Registry().with_resource(URI, resource)
         self._validators: dict[str, Draft202012Validator] = {}
 
     @cached_property
@@ -48,7 +48,7 @@ class Contract:
                 return (template, operation) if operation else None
         return None
 
-    def check(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def check(self, method: str, path: str, status: int, headers: Headers, body: bytes) -> None:
         """Fail when the answer is not one that the document promises."""
         if method == "OPTIONS":
             return
@@ -67,9 +67,7 @@ class Contract:
             base = f"#/paths/{self.escape(template)}/{method.lower()}/responses/{status}"
             self._check_body(where, base, declared.get("content"), headers, body)
 
-    def _check_undocumented(
-        self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes
-    ) -> None:
+    def _check_undocumented(self, method: str, path: str, status: int, headers: Headers, body: bytes) -> None:
         where = f"{method} {path} -> {status}"
         assert status in (400, 404, 405), f"{where} is of no operation"
         assert headers["Content-Type"] == PROBLEM_JSON, where
@@ -81,7 +79,7 @@ class Contract:
         where: str,
         base: str,
         content: dict[str, Any] | None,
-        headers: Mapping[str, str],
+        headers: Headers,
         body: bytes,
     ) -> None:
         if content is None:
@@ -115,4 +113,3 @@ def _closed(document: dict[str, Any]) -> dict[str, Any]:
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
     return closed
-

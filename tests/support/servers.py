@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from werkzeug.datastructures import Headers
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20
@@ -23,7 +25,7 @@ class Answer:
     """An answer as it came over the wire."""
 
     status: int
-    headers: dict[str, str]
+    headers: Headers
     body: bytes
 
     @property
@@ -40,7 +42,12 @@ class Server:
     log: Path
 
     def call(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> Answer:
         """Send one request on a connection of its own; a body that is not bytes is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=kwargs.pop("timeout", 15))
@@ -50,7 +57,7 @@ class Server:
         try:
             connection.request(method, path, body, sent, **kwargs)
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(response.status, Headers(response.getheaders()), response.read())
         finally:
             connection.close()
 
@@ -88,6 +95,22 @@ def serving(environ: Mapping[str, str], log: Path) -> Iterator[Server]:
         finally:
             if process.poll() is None:
                 server.stop()
+
+
+def run(
+    arguments: Sequence[str], environ: Mapping[str, str], given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a `tessera` command with these variables and no others."""
+    return subprocess.run(
+        [sys.executable, "-m", "api", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def free_port() -> int:
