@@ -386,3 +386,14 @@ def test_exception_that_escapes_is_500_and_logged() -> None:
     assert code == 0
     assert errors.startswith("the WSGI application failed\nTraceback")
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_idle_and_slow_connections_do_not_outlast_the_stop() -> None:
+    server = Server()
+    with server.connect() as idle, server.connect() as slow:
+        idle.sendall(b"GET /environ HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert receive(idle)[0] == 200
+        slow.sendall(post("/operation", "Content-Length: 9", b"a"))
+        began = time.monotonic()
+        assert server.stop() == (0, "")
+        assert time.monotonic() - began < BODY_TIMEOUT + 1
