@@ -41,8 +41,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     features = choose_features(environ)
     settings = read_settings(features, environ)
     app = Flask("tessera", static_folder=None)
-    init_http(app)
     init_logs(app)
+    init_http(app)
     init_database(app, settings)
     app.extensions["tessera"] = Service(settings, features, Api(app))
     for feature in features:

@@ -19,7 +19,7 @@ WELCOME = """\
 Tessera listens on {url}
 
   Make the first administrator:
-    tessera user create --admin --username admin --email admin@example.com
+    {command} user create --admin --username admin --email admin@example.com
 
   Sign a person up:
     curl -X POST {url}/v1/users -H 'Content-Type: application/json' \\
@@ -78,7 +78,7 @@ def serve() -> None:
 
     _, settings = _settings()
     _make_app()  # whatever is wrong is said here, once, and not by each worker
-    click.echo(WELCOME.format(url=settings[PUBLIC_URL]), err=True)
+    click.echo(WELCOME.format(url=settings[PUBLIC_URL], command=sys.argv[0]), err=True)
     run(
         "api.server:make_wsgi_app",
         host=settings[HOST],

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,11 +99,17 @@ def make_app(app: Flask, environ: dict[str, str]) -> Iterator[MakeApp]:
         yield make
 
 
-@pytest.fixture
-def server(app: Flask, environ: dict[str, str], tmp_path: Path) -> Iterator[Server]:
-    """`tessera serve` with two processes on the database."""
-    with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "server.log") as running:
+@pytest.fixture(scope="session")
+def shared_server(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with serving(environ | {"TESSERA_WORKERS": "2"}, log) as running:
         yield running
+
+
+@pytest.fixture
+def server(app: Flask, shared_server: Server) -> Server:
+    """`tessera serve` with two processes on the database; its tables are empty."""
+    return shared_server
 
 
 def _declared() -> set[tuple[str, int]]:

@@ -29,7 +29,7 @@ BODY_LIMIT = 65536  # bytes
 PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _HOST = re.compile(r"([A-Za-z0-9.\-_~%]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -162,18 +162,27 @@ def refuse_unacceptable(media_type: str) -> None:
 def request_id() -> str:
     """Return the id of this request: the caller's own when it is well-formed."""
     if "request_id" not in g:
-        offered = request.headers.get("X-Request-Id", "")
-        g.request_id = offered if _REQUEST_ID.fullmatch(offered) else str(new_id())
+        g.request_id = choose_request_id(request.headers.get("X-Request-Id", ""))
     found: str = g.request_id
     return found
 
 
+def choose_request_id(offered: str) -> str:
+    """Return the id that the caller offers when it is well-formed, else a new one."""
+    return offered if _REQUEST_ID.fullmatch(offered) else str(new_id())
+
+
 def _refuse_malformed() -> None:
     """Refuse what HTTP servers let through and proxies disagree on (RFC 9112 sections 3.2, 6.1)."""
-    if not _HOST.fullmatch(request.environ.get("HTTP_HOST", "")):
+    environ = request.environ
+    if not _HOST.fullmatch(environ.get("HTTP_HOST", "")):
         raise problems.MalformedRequest("The request must have exactly one valid Host header.")
-    if request.environ.get("HTTP_TRANSFER_ENCODING") and request.environ.get("CONTENT_LENGTH"):
-        raise problems.MalformedRequest("The request has both Content-Length and Transfer-Encoding.")
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is not None and (coding.lower() != "chunked" or environ.get("CONTENT_LENGTH")):
+        detail = "The request does not say in one way where its body ends."
+        raise problems.MalformedRequest(detail, headers={"Connection": "close"})
+    if environ["PATH_INFO"].startswith("//"):  # Werkzeug would take it for one slash
+        raise problems.NotFound()
 
 
 def _refuse(problem: Problem) -> Response:
@@ -205,7 +214,7 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    response.headers.extend(_SECURITY_HEADERS)
+    response.headers.extend(SECURITY_HEADERS)
     if request.method == "OPTIONS" and response.status_code == 200:
         response.status_code = 204
         del response.headers["Content-Type"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -70,6 +71,7 @@ def _current(connection: sa.Connection, history: Migrations) -> set[str]:
     return set(context.get_current_heads())
 
 
-def _expected(history: Migrations) -> set[str]:
+@cache
+def _expected(history: Migrations) -> frozenset[str]:
     scripts = ScriptDirectory(str(_HOME), version_locations=[str(history.folder)])
-    return set(scripts.get_heads())
+    return frozenset(scripts.get_heads())

@@ -33,6 +33,20 @@ class Answer:
         return json.loads(self.body)
 
 
+def chunked(body: bytes, size: int = 8192) -> bytes:
+    """Return a body in chunked coding (RFC 9112 section 7.1)."""
+    pieces = (body[i : i + size] for i in range(0, len(body), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def parse(received: bytes) -> Answer:
+    """Return the first answer in what a raw connection received."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    pairs = [line.split(": ", 1) for line in lines]
+    return Answer(int(status.split()[1]), Headers([(name, value) for name, value in pairs]), body)
+
+
 @dataclass
 class Server:
     """A running server."""

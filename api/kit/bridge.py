@@ -1,0 +1,226 @@
+"""Runs a WSGI application behind RSGI: bodies wait on the event loop, not in threads."""
+
+import asyncio
+import io
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
+from typing import TypeAlias
+
+import orjson
+import structlog
+from werkzeug.exceptions import BadRequest, RequestTimeout
+
+from api.kit import problems
+from api.kit.http import PROBLEM_JSON, SECURITY_HEADERS, choose_request_id
+from api.kit.request_body import BodyReader, BrokenBodyError, PulledInput
+from api.kit.rsgi import Exchange, HeaderList, Scope, Transport
+from api.kit.wsgi_environ import Environ, build_environ, has_body
+
+QUEUE_PER_THREAD = 4  # requests that may wait for each thread; one more is answered 503
+SETTLE_SECONDS = 0.05  # an answered request keeps its coroutine so long; a wake-up for each costs 13 us
+
+WSGIApp: TypeAlias = Callable[[Environ, "StartResponse"], Iterable[bytes]]
+log = structlog.get_logger("tessera.server")
+
+
+class StartResponse:
+    """The `start_response` of PEP 3333, keeping the last status and headers given (no `write`)."""
+
+    __slots__ = ("headers", "status")
+
+    def __init__(self) -> None:
+        self.status = 500
+        self.headers: HeaderList = []
+
+    def __call__(self, status: str, headers: HeaderList, exc_info: object = None) -> None:
+        self.status = int(status[:3])
+        self.headers = headers
+
+
+class Job:
+    """One request on its way through a thread; `done` is settled on the loop afterwards."""
+
+    __slots__ = ("done", "environ", "keep_alive", "proto")
+
+    def __init__(
+        self, environ: Environ, proto: Exchange, done: "asyncio.Future[None]", keep_alive: bool
+    ) -> None:
+        self.environ = environ
+        self.proto = proto
+        self.done = done
+        self.keep_alive = keep_alive
+
+
+class Bridge:
+    """An RSGI application that runs a WSGI one in a bounded number of threads.
+
+    A thread is taken only when the body is there. Up to `body_limit` bytes are buffered for that,
+    for `body_timeout` seconds; a larger body is handed over as a stream that the application reads
+    on, for `body_timeout` seconds a piece. A body that is late is answered 408 and one that breaks
+    off 400, without the application; while it is streamed, `wsgi.input` raises werkzeug's
+    `RequestTimeout` and `BadRequest` for these.
+    """
+
+    def __init__(
+        self,
+        wsgi_app: WSGIApp,
+        threads: int = 16,
+        body_limit: int = 65_536,
+        body_timeout: float = 30.0,
+    ) -> None:
+        self._app = wsgi_app
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+        self._most = threads * (1 + QUEUE_PER_THREAD)
+        self._body_limit = body_limit
+        self._body_timeout = body_timeout
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._answered: deque[asyncio.Future[None]] = deque()
+        self._running = 0
+        self._settling = False
+        self._loop: asyncio.AbstractEventLoop
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start: granian calls this in the worker process, before the first request."""
+        self._loop = loop
+        for thread in self._threads:
+            thread.start()
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End: granian calls this when every connection has been served."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._settle()
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Serve one request; returns only once it is answered, else granian answers 500."""
+        environ = build_environ(scope)
+        reader = BodyReader(proto, self._body_timeout)
+        try:
+            body = await self._body(environ, proto, reader)
+        except TimeoutError:
+            _refuse(environ, proto, problems.RequestTimeout())
+            return
+        except BrokenBodyError:
+            _refuse(environ, proto, problems.MalformedRequest("The body broke off."))
+            return
+        environ["wsgi.input"] = body
+        complete = isinstance(body, io.BytesIO)
+        await self._in_thread(environ, proto, complete)
+        if not complete:
+            await reader.drain()
+
+    async def _body(self, environ: Environ, proto: Exchange, reader: BodyReader) -> io.IOBase:
+        """Return `wsgi.input`: a BytesIO of the whole body, or a stream if it is large."""
+        if not has_body(environ):
+            return io.BytesIO()
+        length = environ.get("CONTENT_LENGTH")
+        if length is not None and int(length) <= self._body_limit:
+            return io.BytesIO(await reader.whole())
+        data = await reader.up_to(self._body_limit)
+        if reader.ended:
+            return io.BytesIO(data)
+        return io.BufferedReader(PulledInput(data, partial(self._pull, reader)))
+
+    def _pull(self, reader: BodyReader) -> bytes:
+        """Wait in a worker thread for the next piece of a body."""
+        try:
+            return asyncio.run_coroutine_threadsafe(reader.piece(), self._loop).result()
+        except TimeoutError as error:
+            raise RequestTimeout from error
+        except BrokenBodyError as error:
+            raise BadRequest("The body broke off.") from error
+
+    async def _in_thread(self, environ: Environ, proto: Exchange, keep_alive: bool) -> None:
+        self._settle()
+        if self._running >= self._most:
+            _refuse(environ, proto, problems.Overloaded())
+            return
+        self._running += 1
+        if not self._settling:
+            self._settling = True
+            self._loop.call_later(SETTLE_SECONDS, self._settle_regularly)
+        done = self._loop.create_future()
+        self._jobs.put(Job(environ, proto, done, keep_alive))
+        await done
+
+    def _settle(self) -> None:
+        """End the coroutines of the requests answered since the last time."""
+        while self._answered:
+            done = self._answered.popleft()
+            self._running -= 1
+            if not done.done():
+                done.set_result(None)
+
+    def _settle_regularly(self) -> None:
+        self._settle()
+        self._settling = self._running > 0
+        if self._settling:
+            self._loop.call_later(SETTLE_SECONDS, self._settle_regularly)
+
+    def _work(self) -> None:
+        """Answer jobs until a None comes; runs in every thread of the pool."""
+        while job := self._jobs.get():
+            try:
+                self._answer(job)
+            except BaseException:
+                log.exception("wsgi_application_failed")
+                job.proto.response_bytes(500, [], b"")
+            finally:
+                self._answered.append(job.done)
+            del job
+
+    def _answer(self, job: Job) -> None:
+        start = StartResponse()
+        result = self._app(job.environ, start)
+        try:
+            pieces = iter(result)
+            first = next(pieces, b"")
+            second = next(pieces, None)
+            headers = start.headers if job.keep_alive else [*start.headers, ("connection", "close")]
+            if second is None:
+                job.proto.response_bytes(start.status, headers, first)
+            else:
+                transport = job.proto.response_stream(start.status, headers)
+                self._stream(transport, chain((first, second), pieces))
+        finally:
+            if close := getattr(result, "close", None):
+                close()
+
+    def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
+        """Send the parts one by one, and stops without a sound when the client has left.
+
+        granian takes parts faster than a slow client does, and ends the response properly even if
+        a part fails: only a Content-Length or the content can tell that something is missing.
+        """
+        for part in parts:
+            try:
+                asyncio.run_coroutine_threadsafe(_send(transport, part), self._loop).result()
+            except RuntimeError:
+                return
+
+
+async def _send(transport: Transport, part: bytes) -> None:
+    await transport.send_bytes(part)
+
+
+def _refuse(environ: Environ, proto: Exchange, problem: problems.Problem) -> None:
+    """Answer without the application, and close the connection."""
+    request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+    body = orjson.dumps(problem.as_dict(request_id))
+    headers = {
+        "Content-Type": PROBLEM_JSON,
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Request-Id": request_id,
+        "Connection": "close",
+        **SECURITY_HEADERS,
+        **problem.headers,
+    }
+    proto.response_bytes(problem.status, [(name.lower(), value) for name, value in headers.items()], body)
+    log.info("request", request_id=request_id, status=problem.status, problem=problem.code)

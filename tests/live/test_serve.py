@@ -1,0 +1,267 @@
+"""`tessera serve` itself, with two processes: what only a running server can show."""
+
+import json
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.support.clients import PASSWORD, new_details
+from tests.support.servers import Answer, Server, chunked, parse, serving
+
+JSON = {"Content-Type": "application/json"}
+LIMIT = 65536
+
+
+def _problem(answer: Answer) -> str:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Request-Id"] == answer.json["request_id"]
+    assert answer.json["status"] == answer.status
+    return str(answer.json["code"])
+
+
+def _post_raw(server: Server, *headers: bytes, body: bytes = b"") -> Answer:
+    head = b"\r\n".join([b"POST /v1/users HTTP/1.1", b"Content-Type: application/json", *headers])
+    return parse(server.raw(head + b"\r\nConnection: close\r\n\r\n" + body))
+
+
+def _body_of(size: int) -> bytes:
+    details = json.dumps(new_details(metadata={"filler": ""}))
+    return details.replace('"filler": ""', f'"filler": "{"x" * (size - len(details))}"').encode()
+
+
+def test_32_parallel_sign_ups_of_one_address_make_one_user(server: Server) -> None:
+    start = threading.Barrier(32)
+
+    def sign_up(number: int) -> Answer:
+        details = new_details(email="the-one@example.com", username=f"user-{number}")
+        start.wait()
+        while (answer := server.call("POST", "/v1/users", details)).status == 503:
+            assert _problem(answer) == "overloaded"  # the hashes of 32 at once: told to come again
+            time.sleep(int(answer.headers["Retry-After"]) / 10)
+        return answer
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(sign_up, range(32)))
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: 31}
+    assert {_problem(answer) for answer in answers if answer.status == 409} == {"email_taken"}
+
+
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_a_body_over_the_limit_is_413_and_never_cut(server: Server, framing: str) -> None:
+    body = _body_of(LIMIT + 1)
+    header = (
+        b"Content-Length: %d" % len(body) if framing == "content-length" else b"Transfer-Encoding: chunked"
+    )
+    sent = body if framing == "content-length" else chunked(body)
+    answer = _post_raw(server, b"Host: a", header, body=sent)
+    assert answer.status == 413
+    assert _problem(answer) == "body_too_large"
+
+
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_a_body_of_just_the_limit_is_read_whole(server: Server, framing: str) -> None:
+    body = _body_of(LIMIT)
+    header = (
+        b"Content-Length: %d" % len(body) if framing == "content-length" else b"Transfer-Encoding: chunked"
+    )
+    sent = body if framing == "content-length" else chunked(body)
+    answer = _post_raw(server, b"Host: a", header, body=sent)
+    assert answer.status == 422
+    assert [error["pointer"] for error in answer.json["errors"]] == ["/metadata"]  # over 16 KiB
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [b"Host:"],
+        [b"Host: a", b"Host: a"],
+        [b"Host: a", b"Host: b"],
+        [b"Host: a b"],
+        [b"Host: a/b"],
+        [b"Host: user@a"],
+        [b"Host: a:port"],
+    ],
+    ids=lambda headers: b", ".join(headers).decode() or "none",
+)
+def test_a_missing_doubled_or_malformed_host_is_400(server: Server, headers: list[bytes]) -> None:
+    answer = _post_raw(server, *headers, b"Content-Length: 0")
+    assert answer.status == 400
+    assert _problem(answer) == "malformed_request"
+
+
+def test_the_host_header_has_no_part_in_links(server: Server) -> None:
+    answer = server.call("POST", "/v1/users", new_details(), {"Host": "evil.example"})
+    assert answer.headers["Location"].startswith("https://id.example.com/v1/users/")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        [b"Transfer-Encoding: gzip, chunked"],
+        [b"Transfer-Encoding: xchunked"],
+        [b"Transfer-Encoding : chunked"],
+        [b"Content-Length: 1", b"Content-Length: 2"],
+        [b"Content-Length: +2"],
+        [b"Content-Length: 2, 2"],
+        [b"X-Folded: a\r\n b"],
+        [b"X-Nul: a\x00b"],
+    ],
+)
+def test_bad_framing_is_refused_and_the_connection_closed(server: Server, framing: list[bytes]) -> None:
+    head = b"\r\n".join([b"POST /v1/users HTTP/1.1", b"Host: a", *JSON_LINES, *framing])
+    received = server.raw(head + b"\r\n\r\n0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: a\r\n\r\n", timeout=2)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+JSON_LINES = [b"Content-Type: application/json"]
+
+
+def test_a_request_behind_ambiguous_framing_is_not_answered(server: Server) -> None:
+    smuggled = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = b"POST /v1/users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = server.raw(head + b"0\r\n\r\n" + smuggled, timeout=2)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("path", [b"*", b"//", b"/%00", b"/%ff", b"/v1/users/%2e%2e", b"/v1/users/me;x"])
+@pytest.mark.parametrize("method", [b"GET", b"OPTIONS", b"TRACE", b"FOO", b"get"])
+def test_odd_targets_and_methods_are_refused_as_problems(server: Server, method: bytes, path: bytes) -> None:
+    answer = parse(server.raw(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    assert 400 <= answer.status < 500 or (method, answer.status) == (b"OPTIONS", 204)
+    if answer.body:  # the server itself refuses what is no request line, without a body
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_forwarding_header_does_not_change_the_address(server: Server) -> None:
+    details = new_details()
+    server.call("POST", "/v1/users", details)
+    credentials = {"identifier": details["username"], "password": PASSWORD}
+    forged = dict.fromkeys(("X-Forwarded-For", "X_Forwarded_For", "Forwarded", "X-Real-IP"), "192.0.2.9")
+    assert server.call("POST", "/v1/sessions", credentials, forged).json["session"]["ip"] == "127.0.0.1"
+
+
+@contextmanager
+def _slow_clients(server: Server, sent: bytes, count: int) -> Iterator[None]:
+    """Hold `count` connections open that sent the beginning of a request and no more."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(sent)
+        yield
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_200_slow_clients_leave_honest_ones_alone(server: Server, part: str) -> None:
+    sent = b"POST /v1/users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    if part == "body":
+        sent += b'Content-Length: 100\r\n\r\n{"'
+    with _slow_clients(server, sent, 200):
+        answers = [server.call("GET", "/health/ready", timeout=5).status for _ in range(20)]
+        signed_up = server.call("POST", "/v1/users", new_details(), timeout=5).status
+    assert answers == [200] * 20
+    assert signed_up == 201
+
+
+def test_a_request_in_flight_is_answered_after_sigterm(
+    app: Flask, environ: dict[str, str], tmp_path: Path
+) -> None:
+    slow = environ | {"TESSERA_HASH_TIME_COST": "40"}  # a sign-up takes half a second
+    with serving(slow, tmp_path / "server.log") as server, ThreadPoolExecutor(1) as pool:
+        in_flight = pool.submit(server.call, "POST", "/v1/users", new_details())
+        time.sleep(0.2)  # the request is being worked on
+        assert not in_flight.done()
+        assert server.stop(signal.SIGTERM) == 0
+        assert in_flight.result().status == 201
+        with pytest.raises(OSError, match="refused"):
+            server.call("GET", "/health/live")
+
+
+def test_what_was_acknowledged_survives_a_kill(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
+    acknowledged: list[str] = []
+
+    def sign_up_until_killed(server: Server) -> None:
+        while True:
+            try:
+                answer = server.call("POST", "/v1/users", new_details())
+            except (OSError, ValueError):
+                return
+            if answer.status == 201:
+                acknowledged.append(answer.json["id"])
+
+    with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "first.log") as server:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(sign_up_until_killed, server)
+            time.sleep(1.0)
+            _kill_all(server)
+    with app.app_context():
+        from api.kit import work
+        from api.users import service as users
+
+        with work.reading():
+            found = {
+                str(user.id) for user in users.list_page(limit=200, cursor=None, sort="created_at").items
+            }
+    assert len(acknowledged) > 5
+    assert set(acknowledged) <= found
+
+
+def _kill_all(server: Server) -> None:
+    """Kill the server and its processes at once, without a warning."""
+    import os
+    import subprocess
+
+    pids = subprocess.run(
+        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    for pid in [server.process.pid, *map(int, pids)]:
+        os.kill(pid, signal.SIGKILL)
+    server.process.wait(10)
+
+
+def test_every_log_line_is_json_and_holds_no_secret(server: Server) -> None:
+    details = new_details(password="canary-7c1d9e5b-password")
+    server.call("POST", "/v1/users", details)
+    credentials = {"identifier": details["username"], "password": details["password"]}
+    tokens = server.call("POST", "/v1/sessions", credentials).json
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    server.call("GET", "/v1/users/me", headers=bearer)
+    server.call("POST", "/v1/sessions", {**credentials, "password": "canary-wrong"})
+    server.call("GET", "/v1/users/me", headers={"User-Agent": "a\tb", "X-Request-Id": "own-id-1"})
+    written = server.log.read_text()
+    lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {"own-id-1"} < {line["request_id"] for line in requests}
+    assert any(line.get("user_id") == tokens["user"]["id"] for line in requests)
+    for secret in ("canary", tokens["access_token"], tokens["refresh_token"], details["email"]):
+        assert secret not in written
+
+
+def test_sqlite_is_durable(app: Flask) -> None:
+    from api.kit.db import db
+
+    with app.app_context():
+        if db.engine.dialect.name != "sqlite":
+            return
+        with db.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            values = {name: raw.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS}
+    assert values == PRAGMAS
+
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}

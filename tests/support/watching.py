@@ -1,0 +1,117 @@
+"""Looks beneath HTTP: the statements that ran, the hashes that were made, the rows that are kept."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask import Flask
+
+from api.kit import work
+from api.kit.db import db
+from api.kit.hashing import Hasher
+from api.sessions.models import Session
+from api.users.models import User
+
+T = TypeVar("T")
+
+
+@dataclass
+class Statement:
+    """One statement, as it went to the database."""
+
+    text: str
+    parameters: Any
+
+
+@contextmanager
+def statements(app: Flask) -> Iterator[list[Statement]]:
+    """Yield a list that grows by each statement of the app, less those that only begin one."""
+    seen: list[Statement] = []
+
+    def note(_connection: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> None:
+        if not text.startswith("BEGIN"):
+            seen.append(Statement(text, parameters))
+
+    with app.app_context():
+        engine = db.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def connections_in_use(app: Flask) -> int:
+    """Return how many connections of the app's pool are taken."""
+    with app.app_context():
+        pool = db.engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    return pool.checkedout()
+
+
+def user_row(app: Flask, user_id: str) -> User:
+    """Return a user as the database holds it."""
+    with app.app_context(), work.reading():
+        return db.session.execute(sa.select(User).where(User.id == UUID(user_id))).scalar_one()
+
+
+def session_row(app: Flask, session_id: str) -> Session:
+    """Return a session as the database holds it."""
+    with app.app_context(), work.reading():
+        return db.session.execute(sa.select(Session).where(Session.id == UUID(session_id))).scalar_one()
+
+
+def set_user(app: Flask, user_id: str, **values: Any) -> None:
+    """Write columns of a user behind the service's back."""
+    with app.app_context(), work.writing():
+        db.session.execute(sa.update(User).where(User.id == UUID(user_id)).values(**values))
+
+
+def in_parallel(times: int, call: Callable[[int], T]) -> list[T]:
+    """Call with 0, 1, 2, ... in as many threads, all let go at once, and return what they gave."""
+    start = threading.Barrier(times)
+
+    def run(number: int) -> T:
+        start.wait(10)
+        return call(number)
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(run, range(times)))
+
+
+@dataclass
+class Counted:
+    """What a counting hasher did, and how many connections were taken meanwhile."""
+
+    hashed: int = 0
+    verified: int = 0
+    connections: list[int] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return self.hashed + self.verified
+
+
+class CountingHasher(Hasher):
+    """A hasher that counts what it does, of the least cost that is allowed."""
+
+    def __init__(self, app: Flask, folder: Path, *, time_cost: int = 2, cores: int | None = None) -> None:
+        super().__init__(19456, time_cost, folder, cores)
+        self.app = app
+        self.counted = Counted()
+
+    def hash(self, password: str) -> str:
+        self.counted.hashed += 1
+        self.counted.connections.append(connections_in_use(self.app))
+        return super().hash(password)
+
+    def verify(self, hashed: str | None, password: str) -> bool:
+        self.counted.verified += 1
+        self.counted.connections.append(connections_in_use(self.app))
+        return super().verify(hashed, password)
