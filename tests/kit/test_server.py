@@ -32,11 +32,12 @@ if __name__ == "__main__":
 
 def make_app() -> Any:  # noqa: C901  # many small routes
     """The application under the bridge; built in the server's process."""
-    configure_logs()
     from flask import Flask, Response, request
     from werkzeug.exceptions import HTTPException
 
     from api.kit.logs import configure_logs
+
+    configure_logs()
 
     app = Flask(__name__)
 
@@ -312,9 +313,7 @@ def test_stream_that_stalls_is_answered_408(server: Server) -> None:
 @pytest.mark.parametrize("path", ["/operation", "/import"])
 @pytest.mark.parametrize("size", [3, LIMIT + 10])
 @pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
-def test_client_that_leaves_does_no_harm(
-    server: Server, path: str, size: int, framing: str
-) -> None:
+def test_client_that_leaves_does_no_harm(server: Server, path: str, size: int, framing: str) -> None:
     body = b"a" * size
     sent = body if "Length" in framing else chunked(body).removesuffix(b"0\r\n\r\n")
     for _ in range(THREADS + 1):
