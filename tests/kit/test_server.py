@@ -89,7 +89,7 @@ def make_app() -> Any:  # noqa: C901  # many small routes
         return Response(f"part {n}\n" for n in range(3))
 
     @app.get("/escape")
-    def escape() -> None:
+    def escape() -> str:
         raise KeyboardInterrupt
 
     return app
