@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from flask import Flask
@@ -19,9 +19,6 @@ from api.kit.events import Event, Listener
 from api.kit.identity import Authenticator, Permission
 from api.kit.problems import Problem
 from api.kit.settings import Setting, Settings, SettingsError
-
-if TYPE_CHECKING:
-    from api.kit.service import Service
 
 ENTRY_POINTS = "tessera.features"
 HealthCheck = Callable[[], None]  # looks after one part; raises anything when it is not ready
@@ -40,7 +37,7 @@ class Feature:
     """A part of the service that can be switched on by name: a Flask extension.
 
     Everything is optional but the name and the summary. `start` is called once with the app and
-    the service, when all settings are known and before the first request.
+    its settings, before the first request.
     """
 
     name: str
@@ -57,7 +54,7 @@ class Feature:
     client_config: Callable[[Settings], dict[str, Any]] | None = None
     commands: tuple[click.Command, ...] = ()
     migrations: Migrations | None = None
-    start: Callable[[Flask, "Service"], None] | None = None
+    start: Callable[[Flask, Settings], None] | None = None
 
     def init_app(self, app: Flask) -> None:
         """Join the feature to an app, as a Flask extension does."""

@@ -1,9 +1,7 @@
 """HTTP at its edges: the Flask-RESTful Api, what bodies may be, refusals, headers, request ids."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import flask_restful
 import orjson
@@ -11,7 +9,6 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from flask_jwt_extended.exceptions import JWTExtendedException
-from flask_restful import Resource
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
@@ -20,10 +17,6 @@ from werkzeug.wsgi import get_input_stream
 from api.kit import problems, strict_json
 from api.kit.ids import new_id
 from api.kit.problems import Problem
-from api.kit.settings import Settings
-
-if TYPE_CHECKING:
-    from api.kit.operation import Operation
 
 BODY_LIMIT = 65536  # bytes
 PROBLEM_JSON = "application/problem+json"
@@ -66,16 +59,6 @@ class OrjsonProvider(JSONProvider):
         )
 
 
-@dataclass(frozen=True)
-class Route:
-    """Where an operation is: the feature that has it, its Flask rule and HTTP method."""
-
-    feature: str
-    path: str
-    method: str
-    operation: "Operation"
-
-
 class Api(flask_restful.Api):
     """Flask-RESTful without its error handling, which answers 500 and echoes what was sent."""
 
@@ -85,17 +68,6 @@ class Api(flask_restful.Api):
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
-
-    def add_operations(
-        self, feature: str, path: str, resource: type[Resource], settings: Settings
-    ) -> Iterator[Route]:
-        """Add a resource; raises TypeError for a method that declares no operation."""
-        self.add_resource(resource, path, endpoint=f"{feature}.{resource.__name__}")
-        for method in sorted(resource.methods or ()):
-            bind = getattr(getattr(resource, method.lower()), "bind", None)
-            if bind is None:
-                raise TypeError(f"{resource.__name__}.{method.lower()} is no @operation: who may call it?")
-            yield Route(feature, path, method, bind(settings, method))
 
 
 def _output_json(data: Any, code: int, headers: Any = None) -> Response:

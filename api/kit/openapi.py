@@ -15,8 +15,8 @@ from marshmallow import Schema, fields
 
 from api import __version__
 from api.kit.config import PUBLIC_URL
-from api.kit.http import PROBLEM_JSON, Route
-from api.kit.operation import Operation
+from api.kit.http import PROBLEM_JSON
+from api.kit.operation import Operation, Route
 from api.kit.problems import FieldError, Problem, ReauthenticationRequired, ValidationFailed
 from api.kit.service import Service
 from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Secret, Text

@@ -1,18 +1,19 @@
 """@operation: what an endpoint takes, gives, needs and refuses: run and documented alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
+from flask_restful import Resource
 from marshmallow import Schema
 
 from api.kit import work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.http import read_json, refuse_unacceptable
-from api.kit.identity import Access, AccessRule, Needs, OwnerOr, bearer_credential, require_fresh
+from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
 from api.kit.problems import (
     AuthenticationRequired,
     BodyTooLarge,
@@ -30,7 +31,6 @@ from api.kit.problems import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from api.kit.service import service, setting
 from api.kit.settings import Setting, Settings, integer
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
@@ -44,6 +44,20 @@ FRESH_SIGN_IN = Setting(
 
 SchemaRule = Schema | Callable[[Settings], Schema]
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Host(Protocol):
+    """What operations need of the service that they run in."""
+
+    settings: Settings
+    operations: "dict[str, Operation]"
+
+    def identify(self, credential: str) -> Identity: ...
+
+
+def host() -> Host:
+    found: Host = current_app.extensions["tessera"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -102,12 +116,12 @@ class Operation:
         if self.access.public:
             return load_parameters(self.path, path)
         with work.reading():
-            identity = g.identity = service().identify(bearer_credential())
+            identity = g.identity = host().identify(bearer_credential())
         loaded = load_parameters(self.path, path)
         arguments = {name: identity.user_id if v == "me" else v for name, v in loaded.items()}
         self.access.permit(identity, arguments)
         if self.fresh:
-            require_fresh(identity, setting(FRESH_SIGN_IN))
+            require_fresh(identity, host().settings[FRESH_SIGN_IN])
         return arguments
 
     def _respond(self, result: Any) -> Any:
@@ -141,6 +155,25 @@ class Operation:
         if self.database:
             kinds.append(DatabaseUnavailable)
         return {kind.code: kind for kind in kinds}
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where an operation is: the feature that has it, its Flask rule and HTTP method."""
+
+    feature: str
+    path: str
+    method: str
+    operation: Operation
+
+
+def routes_of(feature: str, path: str, resource: type[Resource], settings: Settings) -> Iterator[Route]:
+    """Yield a route for each method of a resource; raises TypeError for one that is no operation."""
+    for method in sorted(resource.methods or ()):
+        bind = getattr(getattr(resource, method.lower()), "bind", None)
+        if bind is None:
+            raise TypeError(f"{resource.__name__}.{method.lower()} is no @operation: who may call it?")
+        yield Route(feature, path, method, bind(settings, method))
 
 
 def operation(
@@ -191,9 +224,9 @@ def operation(
 
         @wraps(function)
         def run(resource: Any, **path_values: str) -> Any:
-            return service().operations[id].run(resource, path_values)
+            return host().operations[id].run(resource, path_values)
 
-        run.bind = bind  # type: ignore[attr-defined]  # found by Api.add_operations
+        run.bind = bind  # type: ignore[attr-defined]  # found by routes_of
         run.operation_id = id  # type: ignore[attr-defined]  # found by who lists operations
         return run  # type: ignore[return-value]  # a function like the one it wraps
 

@@ -1,21 +1,19 @@
 """The service: what the features that are on have declared, in one place for each app."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 
 from api.kit.config import SECRET_KEY
 from api.kit.events import Event, Events
 from api.kit.feature import Feature
+from api.kit.http import Api
 from api.kit.identity import Authenticator, Identity, Permission
+from api.kit.operation import Operation, Route, routes_of
 from api.kit.problems import KIT_PROBLEMS, InvalidToken, Problem
 from api.kit.secrets import derive
 from api.kit.settings import Setting, Settings
-
-if TYPE_CHECKING:
-    from api.kit.http import Api, Route
-    from api.kit.operation import Operation
 
 T = TypeVar("T")
 
@@ -23,7 +21,7 @@ T = TypeVar("T")
 class Service:
     """One running Tessera: its settings, features, routes and listeners."""
 
-    def __init__(self, settings: Settings, features: Iterable[Feature], api: "Api") -> None:
+    def __init__(self, settings: Settings, features: Iterable[Feature], api: Api) -> None:
         self.settings = settings
         self.features: list[Feature] = list(features)
         self.api = api
@@ -49,13 +47,14 @@ class Service:
         Raises TypeError for a method that declares no operation, or a name that is in use.
         """
         for path, resource in feature.resources:
-            for route in self.api.add_operations(feature.name, path, resource, self.settings):
+            self.api.add_resource(resource, path, endpoint=f"{feature.name}.{resource.__name__}")
+            for route in routes_of(feature.name, path, resource, self.settings):
                 self._add(route)
         self.authenticators += feature.authenticators
         if feature.start is not None:
-            feature.start(app, self)
+            feature.start(app, self.settings)
 
-    def _add(self, route: "Route") -> None:
+    def _add(self, route: Route) -> None:
         if route.operation.id in self.operations:
             raise TypeError(f"two operations are named {route.operation.id}")
         self.routes.append(route)

@@ -21,8 +21,8 @@ from jwt.algorithms import ECAlgorithm
 from api.kit.config import PUBLIC_URL, SECRET_KEY
 from api.kit.problems import InvalidToken, Problem
 from api.kit.secrets import derive
-from api.kit.service import Service, extension, service, setting
-from api.kit.settings import Setting, integer
+from api.kit.service import extension, service, setting
+from api.kit.settings import Setting, Settings, integer
 from schemas.base import CANONICAL_UUID
 
 ACCESS_TOKEN_SECONDS = Setting(
@@ -84,10 +84,10 @@ class SigningKeys:
         ]
 
 
-def init_tokens(app: Flask, service: Service) -> None:
+def init_tokens(app: Flask, settings: Settings) -> None:
     """Let Flask-JWT-Extended sign and verify with our keys, for our issuer and audience only."""
-    keys = SigningKeys(service.settings[SECRET_KEY])
-    url = service.settings[PUBLIC_URL]
+    keys = SigningKeys(settings[SECRET_KEY])
+    url = settings[PUBLIC_URL]
     app.extensions["tessera.signing_keys"] = keys
     app.config |= {
         "JWT_ALGORITHM": ALGORITHM,

@@ -8,7 +8,6 @@ from api.kit.config import DATA_DIR
 from api.kit.feature import Feature
 from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
-from api.kit.service import Service
 from api.kit.settings import Settings
 from api.users.commands import user
 from api.users.resources import OneUser, Users
@@ -24,8 +23,7 @@ from api.users.service import (
 from schemas.users import PASSWORD_MINIMUM
 
 
-def _start(app: Flask, service: Service) -> None:
-    settings = service.settings
+def _start(app: Flask, settings: Settings) -> None:
     locks = settings[DATA_DIR] / "locks"
     app.extensions["tessera.hasher"] = Hasher(settings[HASH_MEMORY_KIB], settings[HASH_TIME_COST], locks)
 
