@@ -48,13 +48,13 @@ migration: .venv/.dev  ## Write the next migration: make migration MESSAGE='Add 
 bench: .venv/.dev  ## Measure what requests cost
 	@$(BIN)/python -m benchmarks.requests
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 lock: .venv/.dev  ## Choose the newest dependencies that fit pyproject.toml
-	@$(LOCK) --upgrade -o requirements.lock
-	@$(LOCK) --upgrade --extra build -c requirements.lock -o requirements-build.lock
-	@$(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	@$(LOCK) requirements-build.in -c requirements-dev.lock -o requirements-build.lock
 
 clean:  ## Remove what was set up and generated, but not the data
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -85,7 +85,7 @@ class Text(fields.String):
             raise ValidationError(CHARACTERS)
 
 
-class Secret(Text):
+class Verbatim(Text):
     """Text that must be taken as it is: only what no database and no hash can hold is refused."""
 
     def refuse_characters(self, text: str) -> None:

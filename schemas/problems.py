@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from schemas.base import Answer, Integer, Text
+from schemas.base import Answer, Integer, Text, Verbatim
 
 
 class ProblemAnswer(Answer):
@@ -27,8 +27,8 @@ class ProblemAnswer(Answer):
 class FieldErrorAnswer(Answer):
     """One thing wrong with the request, in its body (`pointer`) or elsewhere (`parameter`)."""
 
-    pointer = Text(maximum=70000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
-    parameter = Text(maximum=70000, metadata={"description": "The name of a query or path parameter."})
+    pointer = Verbatim(maximum=70000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
+    parameter = Verbatim(maximum=70000, metadata={"description": "The name of a query or path parameter."})
     code = Text(maximum=100)
     detail = Text(maximum=1000)
 

@@ -10,9 +10,9 @@ from schemas.base import (
     PageAnswer,
     PageQuery,
     Request,
-    Secret,
     Text,
     Timestamp,
+    Verbatim,
     one_of,
 )
 from schemas.users import UserAnswer, UserPath
@@ -27,7 +27,7 @@ class SessionCreate(Request):
         required=True,
         metadata={"description": "A username or an e-mail address.", "example": "mina"},
     )
-    password = Secret(
+    password = Verbatim(
         minimum=1,
         maximum=1024,
         required=True,
@@ -45,7 +45,7 @@ class SessionCreate(Request):
 class SessionRefresh(Request):
     """What refreshing takes."""
 
-    refresh_token = Secret(
+    refresh_token = Verbatim(
         minimum=1,
         maximum=1024,
         required=True,
@@ -107,14 +107,14 @@ class TokensAnswer(Answer):
 
     session = fields.Nested(SessionAnswer)
     user = fields.Nested(UserAnswer)
-    access_token = Secret(
+    access_token = Verbatim(
         maximum=8192,
         metadata={"description": "A JWT (RFC 9068).", "example": "eyJhbGciOiJFUzI1NiIsImtpZCI6..."},
     )
     token_type = Text(maximum=20, metadata={"example": "Bearer"})
     expires_in = Integer(1, 86400, metadata={"description": "Seconds.", "example": 873})
     expires_at = Timestamp(metadata={"example": "2026-11-22T09:45:33.000000Z"})
-    refresh_token = Secret(
+    refresh_token = Verbatim(
         maximum=1024,
         metadata={
             "description": "Good for one refresh.",

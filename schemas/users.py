@@ -13,9 +13,9 @@ from schemas.base import (
     PageAnswer,
     PageQuery,
     Request,
-    Secret,
     Text,
     Timestamp,
+    Verbatim,
     one_of,
 )
 
@@ -80,7 +80,7 @@ class UserCreate(Request):
 
     username = _username(required=True)
     email = _email(required=True)
-    password = Secret(
+    password = Verbatim(
         minimum=PASSWORD_MINIMUM,
         maximum=1024,
         required=True,

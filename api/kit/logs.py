@@ -15,35 +15,43 @@ from api.kit.http import request_id
 log = structlog.get_logger("tessera.request")
 
 
+# structlog's own default prints the local variables of each frame: passwords, that is.
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+_PROCESSORS: list[Any] = [
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    structlog.processors.ExceptionRenderer(_TRACEBACK),
+]
+
+
 def configure_logs() -> None:
     """Write every log line of this process, ours and the libraries', as one JSON object."""
-    # structlog's own default prints the local variables of each frame: passwords, that is.
-    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    processors: list[Any] = [
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.ExceptionRenderer(traceback),
-    ]
     render: list[Any] = [
         ProcessorFormatter.remove_processors_meta,
         structlog.processors.JSONRenderer(_to_json),
     ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=processors, processors=render))
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_PROCESSORS, processors=render))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[*processors, ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+    _send_to_logging(cache_logger_on_first_use=True)
 
 
 def init_logs(app: Flask) -> None:
-    """Log one line for each request."""
+    """Log one line for each request; how lines are written is the process's to configure."""
+    if not structlog.is_configured():
+        _send_to_logging()
     app.before_request(_start)
     app.after_request(_log_request)
+
+
+def _send_to_logging(**options: Any) -> None:
+    structlog.configure(
+        processors=[*_PROCESSORS, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        **options,
+    )
 
 
 def _start() -> None:

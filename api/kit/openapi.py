@@ -19,7 +19,7 @@ from api.kit.http import PROBLEM_JSON
 from api.kit.operation import Operation, Route
 from api.kit.problems import FieldError, Problem, ReauthenticationRequired, ValidationFailed
 from api.kit.service import Service
-from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Secret, Text
+from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Text, Verbatim
 from schemas.problems import ProblemAnswer, ValidationProblemAnswer
 
 _REQUEST_ID = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
@@ -232,6 +232,6 @@ def _describe_text(field: Text) -> dict[str, Any]:
     described: dict[str, Any] = {"minLength": field.minimum, "maxLength": field.maximum}
     if isinstance(field, Matching):
         described["pattern"] = f"^(?:{field.pattern})$"
-    elif not isinstance(field, Secret):
+    elif not isinstance(field, Verbatim):
         described["pattern"] = FIT_PATTERN
     return described

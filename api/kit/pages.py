@@ -14,6 +14,7 @@ from flask import request
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy.orm import InstrumentedAttribute
 
+from api.kit import encoding
 from api.kit.config import PUBLIC_URL
 from api.kit.db import db
 from api.kit.problems import FieldError, ValidationFailed
@@ -70,8 +71,10 @@ def _position(
     signer: URLSafeSerializer, cursor: str, key: Sequence[InstrumentedAttribute[Any]]
 ) -> list[sa.BindParameter[Any]]:
     try:
+        for part in cursor.split("."):
+            encoding.decode(part)  # a part with a second spelling is refused
         texts = signer.loads(cursor)
-    except BadData as error:
+    except (BadData, ValueError) as error:
         raise ValidationFailed([INVALID_CURSOR]) from error
     values = (_READ[column.type.python_type](text) for column, text in zip(key, texts, strict=True))
     return [sa.bindparam(None, value, column.type) for column, value in zip(key, values, strict=True)]
