@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 from flask import Flask
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from api import __version__, app, diagnosis
 from api.kit import migrations, openapi
 from api.kit.commands import AppFactory, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, PUBLIC_URL, THREADS, WORKERS
+from api.kit.db import lacks_tables
 from api.kit.feature import Feature
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
@@ -45,7 +46,9 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise click.ClickException("The settings are not fit:\n  " + "\n  ".join(error.errors)) from error
-        except OperationalError as error:
+        except DBAPIError as error:
+            if lacks_tables(error):
+                raise click.ClickException("The database is not migrated. Run: tessera migrate") from error
             raise click.ClickException(f"The database does not answer: {error.orig}") from error
 
     def _of_features(self) -> dict[str, click.Command]:

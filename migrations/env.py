@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from alembic import context
 
 from api.kit.db import Base, UtcDateTime
@@ -12,9 +11,6 @@ def _render(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Write our own types as what they are in the database: a migration imports no code of ours."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
-    if kind == "type" and isinstance(item, sa.JSON):
-        autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
-        return "sa.JSON().with_variant(postgresql.JSONB(), 'postgresql')"
     return False
 
 

@@ -12,7 +12,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validat
 CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep
 # The same set of texts for OpenAPI, whose dialect (ECMA-262) reads surrogates as pairs.
 FIT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
 
@@ -89,7 +89,7 @@ class Verbatim(Text):
     """Text that must be taken as it is: only what no database and no hash can hold is refused."""
 
     def refuse_characters(self, text: str) -> None:
-        if _UNSTORABLE.search(text):
+        if UNSTORABLE.search(text):
             raise ValidationError(CHARACTERS)
 
 

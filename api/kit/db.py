@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, registry
 
 from api.kit.config import DATABASE_URL, THREADS
@@ -52,7 +51,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value if value is None else value.astimezone(UTC)
 
 
-Json = sa.JSON().with_variant(JSONB(), "postgresql")
+Json = sa.JSON()  # text on PostgreSQL too: JSONB writes 1e300 out, as an integer that JSON cannot keep
 
 
 class Base(DeclarativeBase):
@@ -101,7 +100,12 @@ def init_database(app: Flask, settings: Settings) -> None:
 
 def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
     """Return `create_engine` arguments: bounded waits, and a connection for each thread."""
-    pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": OPERATION_TIMEOUT}
+    pool = {
+        "hide_parameters": True,
+        "pool_size": connections,
+        "max_overflow": 0,
+        "pool_timeout": OPERATION_TIMEOUT,
+    }
     if url.get_backend_name() == "sqlite":
         return pool | {"connect_args": {"timeout": BUSY_TIMEOUT, "check_same_thread": False}}
     milliseconds = OPERATION_TIMEOUT * 1000
@@ -139,6 +143,15 @@ def _reading_engine(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(reading=True)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def lacks_tables(error: DBAPIError) -> bool:
+    """Tell whether a statement failed because the database is not migrated."""
+    undefined = (
+        "42P01",
+        "42703",
+    )  # table, column: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    return getattr(error.orig, "sqlstate", None) in undefined or "no such " in str(error.orig)
 
 
 @contextmanager

@@ -1,29 +1,45 @@
 """Usernames, addresses and passwords in the form in which they are compared."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 
 from email_validator import EmailNotValidError, validate_email
+from marshmallow import Schema, ValidationError
 from precis_i18n import get_profile
 
 from api.kit.problems import FieldError, ValidationFailed
-from schemas.base import CHARACTERS, Message
-from schemas.users import EMAIL_MAXIMUM, USERNAME_MAXIMUM
+from schemas.base import CHARACTERS, UNSTORABLE, Message
+from schemas.users import EMAIL_MAXIMUM, PASSWORD_MINIMUM, USERNAME_MAXIMUM
 
 PASSWORD_BYTES = 1024
+LOCAL_PART_BYTES = 64  # RFC 5321 section 4.5.3.1.1
 _USERNAME = get_profile("UsernameCaseMapped")  # RFC 8265 section 3.3
-_PASSWORD = get_profile("OpaqueString")  # RFC 8265 section 4.2
 _NO_USERNAME = Message("invalid_username", "Must be a name of letters and digits, without spaces or @.")
 _NO_EMAIL = Message("invalid_email", "Must be an e-mail address.")
 _TOO_LONG = Message("too_long", "Is too long once it is normalised.")
+# Characters that nobody sees: Default_Ignorable_Code_Point of the Unicode character database.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
 
 
-class Unfit(Exception):
-    """An identifier that cannot be one, and why."""
+class Unfit(ValidationError):
+    """An identifier or password that cannot be one, and why."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
         self.message = message
+
+
+def judge(schema: Schema) -> Schema:
+    """Let the schema refuse what is unfit, together with everything else that it refuses."""
+    for name, normalise in _NORMALISE.items():
+        if name in schema.fields:
+            schema.fields[name].validators.append(normalise)
+    return schema
 
 
 def columns(**given: str) -> dict[str, str]:
@@ -52,12 +68,14 @@ def key_of(identifier: str) -> tuple[str, str] | None:
         return None
 
 
-def comparable_password(password: str) -> str | None:
-    """Return the form of a password that is hashed, or None when it can be nobody's."""
-    try:
-        return _password(password)["password"]
-    except Unfit:
-        return None
+def comparable_password(password: str) -> str:
+    """Return the form of a password that is hashed.
+
+    These are the mappings of OpaqueString (RFC 8265 section 4.2): other spaces become U+0020, and
+    the whole NFC. Its set of characters is not kept to: it has no place for joined emoji.
+    """
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
+    return unicodedata.normalize("NFC", spaced)
 
 
 def _username(username: str) -> dict[str, str]:
@@ -74,22 +92,30 @@ def _username(username: str) -> dict[str, str]:
 
 
 def _email(email: str) -> dict[str, str]:
+    """Return an address and its key; what only looks like one (a full-width dot) is none."""
+    composed = unicodedata.normalize("NFC", email)
+    seems = unicodedata.normalize("NFKC", email).replace("\u3002", ".")  # as IDNA takes that stop
+    if _INVISIBLE.search(email) or seems != composed:
+        raise Unfit(_NO_EMAIL)
     try:
         address = validate_email(email, check_deliverability=False)
     except EmailNotValidError as error:
         raise Unfit(_NO_EMAIL) from error
     local = unicodedata.normalize("NFC", address.local_part.casefold())
     key = f"{local}@{(address.ascii_domain or '').lower()}"
+    if len(address.local_part.encode()) > LOCAL_PART_BYTES:
+        raise Unfit(_NO_EMAIL)
     if max(len(address.normalized), len(key)) > EMAIL_MAXIMUM:
         raise Unfit(_TOO_LONG)
     return {"email": address.normalized, "email_key": key}
 
 
 def _password(password: str) -> dict[str, str]:
-    try:
-        comparable = _PASSWORD.enforce(password)
-    except UnicodeEncodeError as error:
-        raise Unfit(CHARACTERS) from error
+    if UNSTORABLE.search(password):
+        raise Unfit(CHARACTERS)
+    comparable = comparable_password(password)
+    if len(comparable) < PASSWORD_MINIMUM:
+        raise Unfit(Message("too_short", f"Must have at least {PASSWORD_MINIMUM} characters."))
     if len(comparable.encode()) > PASSWORD_BYTES:
         raise Unfit(Message("too_long", f"Must have at most {PASSWORD_BYTES} bytes."))
     return {"password": comparable}

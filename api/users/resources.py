@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from flask_restful import Resource
+from marshmallow import Schema
 
 from api.kit.conditional import Precondition
 from api.kit.config import PUBLIC_URL
@@ -13,6 +14,7 @@ from api.kit.problems import Overloaded, PermissionDenied
 from api.kit.service import setting
 from api.kit.settings import Settings
 from api.users import service
+from api.users.identifiers import judge
 from api.users.models import User
 from api.users.service import EmailTaken, UsernameTaken
 from schemas.users import UserAnswer, UserCreate, UserList, UserPageAnswer, UserPatch, UserPath
@@ -22,10 +24,10 @@ def _sign_up_access(settings: Settings) -> Access:
     return PUBLIC if settings[service.SIGN_UP] == "open" else Needs("users:write")
 
 
-def _user_create(settings: Settings) -> UserCreate:
+def _user_create(settings: Settings) -> Schema:
     """Return what signing up takes where the settings leave identifiers to choice."""
     optional = {"username", "email"} - set(settings[service.IDENTIFIERS])
-    return UserCreate(partial=tuple(sorted(optional))) if optional else UserCreate()
+    return judge(UserCreate(partial=tuple(sorted(optional))) if optional else UserCreate())
 
 
 class Users(Resource):
@@ -79,7 +81,7 @@ class OneUser(Resource):
         "updateUser",
         access=OwnerOr("users:write"),
         path=UserPath(),
-        body=UserPatch(),
+        body=judge(UserPatch()),
         merge_patch=True,
         answer=(200, UserAnswer()),
         etag=service.etag,

@@ -166,9 +166,8 @@ def with_password(identifier: str, password: str) -> User | None:
     with work.reading():
         user = _find(identifier)
     comparable = identifiers.comparable_password(password)
-    hashed = user.password_hash if user is not None and comparable is not None else None
-    right = hasher().verify(hashed, comparable or "")
-    if user is None or comparable is None or not right or user.status != ACTIVE:
+    right = hasher().verify(None if user is None else user.password_hash, comparable)
+    if user is None or not right or user.status != ACTIVE:
         return None
     renewed = _renewed_hash(user.password_hash, comparable)
     return _confirmed(user, renewed)

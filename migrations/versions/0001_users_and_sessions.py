@@ -2,14 +2,11 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
@@ -25,9 +22,9 @@ def upgrade() -> None:
         sa.Column("display_name", sa.String(200)),
         sa.Column("locale", sa.String(35)),
         sa.Column("status", sa.String(20), nullable=False),
-        sa.Column("roles", JSON, nullable=False),
-        sa.Column("metadata", JSON, nullable=False),
-        sa.Column("app_metadata", JSON, nullable=False),
+        sa.Column("roles", sa.JSON(), nullable=False),
+        sa.Column("metadata", sa.JSON(), nullable=False),
+        sa.Column("app_metadata", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True)),
@@ -47,7 +44,7 @@ def upgrade() -> None:
         sa.Column("device_name", sa.String(100)),
         sa.Column("user_agent", sa.String(500)),
         sa.Column("ip", sa.String(45)),
-        sa.Column("amr", JSON, nullable=False),
+        sa.Column("amr", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
