@@ -29,14 +29,23 @@ class Hasher:
     """Hashes and verifies; raises Overloaded when too many wait already.
 
     All processes that share `folder` share the cores: each hash holds the lock of one of
-    `cores` files there, and the operating system frees it even when a process is killed.
+    `cores` files there, and the operating system frees it even when a process is killed. At most
+    `places` threads of this process hash or wait to.
     """
 
-    def __init__(self, memory_kib: int, time_cost: int, folder: Path, cores: int | None = None) -> None:
+    def __init__(
+        self,
+        memory_kib: int,
+        time_cost: int,
+        folder: Path,
+        cores: int | None = None,
+        places: int | None = None,
+    ) -> None:
         self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
         cores = cores or usable_cores()
         self._slots = Slots(folder, cores)
-        self._queue = Queue(cores * (1 + QUEUE_PER_CORE))
+        most = cores * (1 + QUEUE_PER_CORE)
+        self._queue = Queue(most if places is None else min(most, places))
         self._nobody = self._hash_of_nothing(memory_kib, time_cost)
 
     def hash(self, password: str) -> str:

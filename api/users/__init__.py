@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Flask
 
-from api.kit.config import DATA_DIR
+from api.kit.config import DATA_DIR, THREADS
 from api.kit.feature import Feature
 from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
@@ -25,7 +25,12 @@ from schemas.users import PASSWORD_MINIMUM
 
 def _start(app: Flask, settings: Settings) -> None:
     locks = settings[DATA_DIR] / "locks"
-    app.extensions["tessera.hasher"] = Hasher(settings[HASH_MEMORY_KIB], settings[HASH_TIME_COST], locks)
+    app.extensions["tessera.hasher"] = Hasher(
+        settings[HASH_MEMORY_KIB],
+        settings[HASH_TIME_COST],
+        locks,
+        places=settings[THREADS] // 2,  # the other half goes on answering
+    )
 
 
 def _client_config(settings: Settings) -> dict[str, Any]:
