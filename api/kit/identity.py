@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -33,12 +33,17 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The caller of one request; `session_id` is None for credentials without a session."""
+    """The caller of one request; `session_id` is None for credentials without a session.
+
+    `record` is the row that the caller was read from: as long as somebody holds it, the unit of
+    work need not read it again.
+    """
 
     user_id: UUID
     session_id: UUID | None
     permissions: frozenset[str]
     authenticated_at: datetime
+    record: object = field(default=None, repr=False, compare=False)
 
     def may(self, permission: str) -> bool:
         return permission in self.permissions

@@ -131,10 +131,7 @@ def refresh(refresh_token: str) -> dict[str, Any]:
         .returning(Session)
     )
     session = db.session.scalar(rotate) or _not_rotated(session_id, generation, now)
-    user = users.get(session.user_id)
-    if user.status != ACTIVE:
-        raise SessionEnded()
-    return _with_tokens(session, user)
+    return _with_tokens(session, users.get(session.user_id))
 
 
 def authenticate(access_token: str) -> Identity:
@@ -151,7 +148,7 @@ def authenticate(access_token: str) -> Identity:
     session, user = found
     if session.ended_at is not None or session.expires_at <= clock.now() or user.status != ACTIVE:
         raise InvalidToken()
-    return Identity(user.id, session.id, users.permissions_of(user), session.created_at)
+    return Identity(user.id, session.id, users.permissions_of(user), session.created_at, record=user)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
@@ -165,7 +162,8 @@ def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | 
 
 def sign_out(user_id: UUID, session_id: UUID | None) -> None:
     """End one session of a user; raises NotFound when it is none, or has ended."""
-    if not _end(Session.user_id == user_id, Session.id == session_id, because="signed_out"):
+    live = _is_live(clock.now())
+    if not _end(Session.user_id == user_id, Session.id == session_id, *live, because="signed_out"):
         raise NotFound()
 
 
@@ -182,7 +180,12 @@ def end_with_user(event: UserDeleted) -> None:
 
 def _is_live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     idle_since = now - timedelta(seconds=setting(IDLE_SECONDS))
-    return (Session.ended_at.is_(None), Session.expires_at > now, Session.last_used_at > idle_since)
+    return (
+        Session.ended_at.is_(None),
+        Session.expires_at > now,
+        Session.last_used_at > idle_since,
+        sa.exists().where(User.id == Session.user_id, User.status == ACTIVE),
+    )
 
 
 def _not_rotated(session_id: UUID, generation: int, now: datetime) -> Session:

@@ -34,6 +34,7 @@ class User(Base):
     email_key: Mapped[str | None] = mapped_column(sa.String(254))
     email_verified: Mapped[bool]
     password_hash: Mapped[str] = mapped_column(sa.String(255))
+    password_changed_at: Mapped[datetime]
     display_name: Mapped[str | None] = mapped_column(sa.String(200))
     locale: Mapped[str | None] = mapped_column(sa.String(35))
     status: Mapped[str] = mapped_column(sa.String(20))

@@ -94,6 +94,7 @@ def sign_up(
     user = User(
         id=new_id(),
         password_hash=hasher().hash(stored.pop("password")),
+        password_changed_at=now,
         **stored,
         **profile,
         email_verified=False,
@@ -174,8 +175,10 @@ def with_password(identifier: str, password: str) -> User | None:
 
 
 def touch(user_id: UUID) -> None:
-    """Note that the user was here now."""
-    db.session.execute(sa.update(User).where(User.id == user_id).values(last_seen_at=clock.now()))
+    """Note that the user was here now, unless somebody is changing the user: waiting could deadlock."""
+    free = sa.select(User.id).where(User.id == user_id).with_for_update(skip_locked=True)
+    seen = sa.update(User).where(User.id.in_(free)).values(last_seen_at=clock.now())
+    db.session.execute(seen, execution_options={"synchronize_session": "fetch"})
 
 
 def permissions_of(user: User) -> frozenset[str]:
@@ -248,11 +251,10 @@ def _renewed_hash(hashed: str, password: str) -> str | None:
 
 
 def _confirmed(seen: User, renewed_hash: str | None) -> User | None:
-    """Return the user, locked, unless they changed since they were seen; store a renewed hash."""
+    """Return the user, locked, if active and of the same password as seen; store a renewed hash."""
     user = db.session.get(User, seen.id, with_for_update=True)
-    if user is None or user.status != ACTIVE or user.password_hash != seen.password_hash:
+    if user is None or user.status != ACTIVE or user.password_changed_at != seen.password_changed_at:
         return None
     if renewed_hash is not None:
-        hash_column = sa.update(User).where(User.id == user.id).values(password_hash=renewed_hash)
-        db.session.execute(hash_column)
+        db.session.execute(sa.update(User).where(User.id == user.id).values(password_hash=renewed_hash))
     return user

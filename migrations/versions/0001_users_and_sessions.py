@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("email_key", sa.String(254)),
         sa.Column("email_verified", sa.Boolean(), nullable=False),
         sa.Column("password_hash", sa.String(255), nullable=False),
+        sa.Column("password_changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("display_name", sa.String(200)),
         sa.Column("locale", sa.String(35)),
         sa.Column("status", sa.String(20), nullable=False),
