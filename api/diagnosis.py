@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import app
 from api.kit import migrations
-from api.kit.config import DATA_DIR, DATABASE_URL, PUBLIC_URL, WORKERS, in_production
+from api.kit.config import DATA_DIR, DATABASE_URL, PUBLIC_URL, WORKERS, data_folder, in_production
 from api.kit.feature import Feature
 from api.kit.hashing import usable_cores
 from api.kit.settings import Settings, SettingsError, environment
@@ -32,23 +32,22 @@ def examine() -> Iterator[Finding]:
     try:
         features = app.choose_features(environment())
         settings = app.read_settings(features, environment())
+        yield Finding("ok   ", f"settings; features on: {', '.join(f.name for f in features)}")
+        for name in settings.unknown:
+            yield Finding("look ", f"{name} is set, but no such setting is known")
+        yield from _data_folder(settings)
+        yield from _database(features, settings)
+        yield from _exposure(settings)
     except SettingsError as error:
         yield from (Finding("FAULT", line) for line in error.errors)
-        return
-    yield Finding("ok   ", f"settings; features on: {', '.join(f.name for f in features)}")
-    yield from (Finding("look ", f"{name} is set, but no such setting is known") for name in settings.unknown)
-    yield from _data_folder(settings)
-    yield from _database(features, settings)
-    yield from _exposure(settings)
 
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
-    folder = settings[DATA_DIR]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = data_folder(settings)
     if os.access(folder, os.W_OK):
-        yield Finding("ok   ", f"data folder: {folder.resolve()}")
+        yield Finding("ok   ", f"data folder: {folder}")
     else:
-        yield Finding("FAULT", f"data folder {folder.resolve()} cannot be written; set {DATA_DIR.variable}")
+        yield Finding("FAULT", f"data folder {folder} cannot be written; set {DATA_DIR.variable}")
 
 
 def _database(features: list[Feature], settings: Settings) -> Iterator[Finding]:

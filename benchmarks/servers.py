@@ -1,7 +1,7 @@
-"""Compares HTTP servers for one Flask application: cost, slow clients, stopping, large bodies.
+"""Compare HTTP servers for one Flask application: cost, slow clients, stopping, large bodies.
 
-    python benchmarks/servers.py                  every candidate, about seven minutes
-    python benchmarks/servers.py --only bridge --rounds 1 --seconds 8
+    python -m benchmarks.servers                  every candidate, about seven minutes
+    python -m benchmarks.servers --only bridge --rounds 1 --seconds 8
 
 Each candidate runs in one process pinned on one core, the clients on another. Its cost is the CPU
 time, user and system, of all its processes per request, with 8 keep-alive connections; the median
@@ -12,44 +12,46 @@ loaded, and only processes started here are ended. Progress goes to stderr, a ta
 """
 
 import argparse
-import http.client
 import importlib.util
 import os
 import random
-import selectors
-import signal
 import socket
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-TICKS = os.sysconf("SC_CLK_TCK")
+from benchmarks.measuring import (
+    PATIENCE,
+    Repeat,
+    Server,
+    http_request,
+    markdown,
+    measure,
+    percentile,
+    report,
+    running,
+    two_cores,
+)
+
 BODY_LIMIT = 65_536
 SLOW_CLIENTS = 200
 IN_FLIGHT = 6
-PATIENCE = 5.0
-"""Seconds an honest client waits for its answer while slow ones are there."""
 
 PROFILE = b'{"id":"018f","email":"user@example.com","roles":["user"]}'
 DOCUMENT = b'{"a":1,"email":"user@example.com"}'
-REQUESTS = {
-    "GET": b"GET /me HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n",
-    "POST": b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(DOCUMENT), DOCUMENT),
+EXCHANGES = {
+    "GET": Repeat(http_request("GET", "/me"), 200, PROFILE),
+    "POST": Repeat(http_request("POST", "/echo", body=DOCUMENT), 200, DOCUMENT),
 }
 
 
 def make_app() -> Any:
-    """Returns the Flask application that every candidate serves."""
+    """Return the Flask application that every candidate serves."""
     from flask import Flask, Response, request
 
     app = Flask(__name__)
@@ -93,180 +95,48 @@ class Candidate:
 
 
 def candidates(body_timeout: float) -> list[Candidate]:
-    """Returns all candidates; only the bridge has a `body_timeout`, in seconds."""
+    """Return all candidates; only the bridge has a `body_timeout`, in seconds."""
     bridge = (
         "from api.kit.server import serve; "
-        f"serve('servers:make_app', port={{port}}, body_timeout={body_timeout})"
+        f"serve('benchmarks.servers:make_app', port={{port}}, body_timeout={body_timeout})"
     )
     found = [Candidate("bridge, 16 threads", "granian", ["-c", bridge])]
     for threads in (16, 64, 256):
         options = f"--interface wsgi --factory --blocking-threads {threads} --port {{port}} --no-ws"
         options += " --http1-header-read-timeout 5000 --workers-kill-timeout 25 --log-level error"
         name = f"granian WSGI, {threads} threads"
-        command = ["-m", "granian", *options.split(), "servers:make_app"]
+        command = ["-m", "granian", *options.split(), "benchmarks.servers:make_app"]
         found.append(Candidate(name, "granian", command))
     for worker, size in (("gthread", "--threads 16"), ("gevent", "--worker-connections 1000")):
         options = f"-k {worker} {size} -b 127.0.0.1:{{port}} --keep-alive 75 --no-control-socket"
-        command = ["-m", "gunicorn", *options.split(), "--log-level", "error", "servers:make_app()"]
+        options += " --log-level error"
+        command = ["-m", "gunicorn", *options.split(), "benchmarks.servers:make_app()"]
         needs = "gevent" if worker == "gevent" else "gunicorn"
         found.append(Candidate(f"gunicorn {worker}", needs, command))
     options = "--listen=127.0.0.1:{port} --threads=16 --connection-limit=1000 --call"
-    command = ["-m", "waitress", *options.split(), "servers:make_app"]
+    command = ["-m", "waitress", *options.split(), "benchmarks.servers:make_app"]
     found.append(Candidate("waitress", "waitress", command))
     return found
 
 
-class Running:
-    """A candidate's process, answering on `port`."""
-
-    def __init__(self, candidate: Candidate, core: int, log: IO[bytes]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        command = [part.replace("{port}", str(self.port)) for part in candidate.command]
-        self.process = subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, *command],
-            env={**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"},
-            cwd=HERE,
-            stdout=log,
-            stderr=log,
-        )
-        self._wait()
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 15
-        while self.get("/me") != 200:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{self.process.args!r} does not answer")
-            time.sleep(0.05)
-
-    def get(self, path: str, timeout: float = PATIENCE) -> int | None:
-        """Returns the status of a GET on a new connection, None without an answer in time."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            client.request("GET", path)
-            answer = client.getresponse()
-            answer.read()
-            return answer.status
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            client.close()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-
-    def cpu(self) -> float:
-        """Returns the microseconds all its processes have used, ended children included."""
-        return sum(_cpu_ticks(pid) for pid in _tree(self.process.pid)) / TICKS * 1e6
-
-
-def _tree(pid: int) -> list[int]:
-    found = [pid]
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += _tree(int(child))
-    return found
-
-
-def _cpu_ticks(pid: int) -> int:
-    """utime, stime, cutime and cstime of proc(5), in clock ticks."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15]))
-
-
-@contextmanager
-def running(candidate: Candidate, core: int) -> Iterator[Running]:
-    """Starts a candidate and ends it, by its process ids, whatever happens."""
-    with tempfile.TemporaryFile() as log:
-        server = Running(candidate, core, log)
-        try:
-            yield server
-        finally:
-            family = _tree(server.process.pid)
-            server.process.terminate()
-            try:
-                server.process.wait(5)
-            except subprocess.TimeoutExpired:
-                for pid in family:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                server.process.wait(5)
-
-
-class Client:
-    """One keep-alive connection that sends the same request again and again."""
-
-    def __init__(self, server: Running, request: bytes, expected: bytes) -> None:
-        self.socket = server.connect()
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request, self.expected = request, expected
-        self.received = b""
-        self.sent_at = 0.0
-
-    def send(self) -> None:
-        self.received = b""
-        self.sent_at = time.perf_counter()
-        self.socket.sendall(self.request)
-
-    def receive(self) -> float | None:
-        """Returns the seconds the answer took once it is whole; ends the run if it is wrong."""
-        data = self.socket.recv(65_536)
-        self.received += data
-        head, found, body = self.received.partition(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
-        if data and (not found or len(body) < int(length)):
-            return None
-        if not head.startswith(b"HTTP/1.1 200 ") or body.strip() != self.expected:
-            sys.exit(f"wrong answer: {self.received[:300]!r}")
-        return time.perf_counter() - self.sent_at
-
-
-def load(server: Running, method: str, connections: int, seconds: float) -> list[float]:
-    """Keeps `connections` busy and returns the latency of every answer, in seconds."""
-    expected = PROFILE if method == "GET" else DOCUMENT
-    latencies: list[float] = []
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        for _ in range(connections):
-            client = Client(server, REQUESTS[method], expected)
-            stack.enter_context(client.socket)
-            selector.register(client.socket, selectors.EVENT_READ, client)
-            client.send()
-        end = time.perf_counter() + seconds
-        busy = connections
-        while busy:
-            for key, _ in selector.select(PATIENCE):
-                latency = key.data.receive()
-                if latency is None:
-                    continue
-                latencies.append(latency)
-                if time.perf_counter() < end:
-                    key.data.send()
-                else:
-                    busy -= 1
-    return latencies
-
-
-def percentile(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+def started(candidate: Candidate, core: int) -> AbstractContextManager[Server]:
+    """Run a candidate, pinned on a core."""
+    return running(candidate.command, os.environ | {"PYTHONPATH": "."}, core, ready="/me")
 
 
 def measure_cost(candidate: Candidate, core: int, seconds: float) -> None:
-    """One round: GET, then POST, each after a short warming-up."""
-    with running(candidate, core) as server:
+    """Measure one round: GET, then POST, each after a short warming-up."""
+    with started(candidate, core) as server:
         for method, costs in candidate.cost.items():
-            load(server, method, 8, 0.3)
-            before = server.cpu()
-            latencies = load(server, method, 8, seconds)
-            time.sleep(0.1)
-            costs.append((server.cpu() - before) / len(latencies))
+            sample = measure(server, [EXCHANGES[method]] * 8, seconds)
+            costs.append(sample.microseconds)
             if method == "GET":
-                candidate.p50.append(percentile(latencies, 0.5) * 1000)
-                candidate.p99.append(percentile(latencies, 0.99) * 1000)
+                candidate.p50.append(sample.percentile(0.5))
+                candidate.p99.append(sample.percentile(0.99))
 
 
-def slow_clients(server: Running, opening: bytes, seconds: float) -> str:
-    """Has SLOW_CLIENTS send `opening`, then a byte a second; tells how an honest GET fares."""
+def slow_clients(server: Server, opening: bytes, seconds: float) -> str:
+    """Have SLOW_CLIENTS send `opening`, then a byte a second; return how an honest GET fares."""
     latencies: list[float] = []
     stop = threading.Event()
 
@@ -293,7 +163,7 @@ def slow_clients(server: Running, opening: bytes, seconds: float) -> str:
 
 
 def dribble(clients: list[socket.socket], seconds: float) -> list[float]:
-    """Sends a byte a second on each connection; returns when, in seconds, each was cut off."""
+    """Send a byte a second on each connection; return when, in seconds, each was cut off."""
     began = time.monotonic()
     cut: list[float] = []
     alive = list(clients)
@@ -307,7 +177,7 @@ def dribble(clients: list[socket.socket], seconds: float) -> list[float]:
 
 
 def _is_cut(client: socket.socket) -> bool:
-    """Whether the server has answered or closed; sends one more byte if not."""
+    """Tell whether the server has answered or closed; send one more byte if not."""
     try:
         client.recv(4096)
         return True
@@ -319,12 +189,11 @@ def _is_cut(client: socket.socket) -> bool:
         return True
 
 
-def stop_in_flight(server: Running) -> str:
-    """Sends SIGTERM while IN_FLIGHT requests run; tells how many are answered and the exit code."""
+def stop_in_flight(server: Server) -> str:
+    """Send SIGTERM while IN_FLIGHT requests run; return how many are answered and the exit code."""
     statuses: list[int | None] = []
     threads = [
-        threading.Thread(target=lambda: statuses.append(server.get("/slow")))
-        for _ in range(IN_FLIGHT)
+        threading.Thread(target=lambda: statuses.append(server.get("/slow"))) for _ in range(IN_FLIGHT)
     ]
     for thread in threads:
         thread.start()
@@ -339,8 +208,8 @@ def stop_in_flight(server: Running) -> str:
     return f"{statuses.count(200)} of {IN_FLIGHT}, exit {code}"
 
 
-def too_large(server: Running) -> str:
-    """Sends 1 MiB in chunks for an operation that takes 64 KiB; tells what the client meets."""
+def too_large(server: Server) -> str:
+    """Send 1 MiB in chunks for an operation that takes 64 KiB; return what the client meets."""
     chunk = b"%x\r\n%b\r\n" % (8192, b"a" * 8192)
     sent = "all sent"
     with server.connect() as client:
@@ -361,37 +230,33 @@ def too_large(server: Running) -> str:
 
 
 def measure_hostile(candidate: Candidate, core: int, seconds: float) -> None:
-    """All but the cost, each on a fresh process."""
+    """Measure all but the cost, each on a fresh process."""
     body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     body += b"Content-Length: 1000\r\n\r\n{"
-    steps: dict[str, Callable[[Running], str]] = {
+    steps: dict[str, Callable[[Server], str]] = {
         "slow bodies": lambda server: slow_clients(server, body, seconds),
         "slow headers": lambda server: slow_clients(server, b"GET /me HTTP/1.1\r\nX: a", seconds),
         "SIGTERM": stop_in_flight,
         "too large": too_large,
     }
     for name, step in steps.items():
-        with running(candidate, core) as server:
+        with started(candidate, core) as server:
             candidate.notes[name] = step(server)
             report(f"{candidate.name}: {name}: {candidate.notes[name]}")
 
 
-def report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def table(found: list[Candidate]) -> str:
-    """Returns the results in Markdown, the cheapest candidate first."""
+    """Return the results in Markdown, the cheapest candidate first."""
     notes = ["slow bodies", "slow headers", "SIGTERM", "too large"]
-    head = ["server", "GET us", "POST us", "p50 ms", "p99 ms", *notes]
-    rows = [head, ["---", *["---:"] * 4, *["---"] * 4]]
+    rows = []
     measured = [one for one in found if one.p50]
     for one in sorted(measured, key=lambda one: statistics.median(one.cost["GET"])):
         costs = [f"{statistics.median(costs):.0f}" for costs in one.cost.values()]
         times = [f"{statistics.median(values):.1f}" for values in (one.p50, one.p99)]
         rows.append([one.name, *costs, *times, *(one.notes[note] for note in notes)])
     rows += [[one.name, "not installed", *[""] * 7] for one in found if not one.installed]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    head = ["server", "GET us", "POST us", "p50 ms", "p99 ms", *notes]
+    return markdown("lrrrrllll", head, rows)
 
 
 def main() -> None:
@@ -403,18 +268,17 @@ def main() -> None:
     parser.add_argument("--load-seconds", type=float, default=2.0, help="of load a round")
     parser.add_argument("--seconds", type=float, default=15.0, help="with slow clients")
     parser.add_argument("--body-timeout", type=float, default=10.0, help="of the bridge")
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--client-core", type=int, default=1)
     options = parser.parse_args()
-    os.sched_setaffinity(0, {options.client_core})
+    server_core, client_core = two_cores()
+    os.sched_setaffinity(0, {client_core})
     found = [one for one in candidates(options.body_timeout) if options.only in one.name]
     present = [one for one in found if one.installed]
     for number in range(options.rounds):
         for candidate in random.sample(present, len(present)):
             report(f"round {number + 1} of {options.rounds}: {candidate.name}")
-            measure_cost(candidate, options.server_core, options.load_seconds)
+            measure_cost(candidate, server_core, options.load_seconds)
     for candidate in present:
-        measure_hostile(candidate, options.server_core, options.seconds)
+        measure_hostile(candidate, server_core, options.seconds)
     print(table(found))
 
 

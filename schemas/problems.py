@@ -27,8 +27,8 @@ class ProblemAnswer(Answer):
 class FieldErrorAnswer(Answer):
     """One thing wrong with the request, in its body (`pointer`) or elsewhere (`parameter`)."""
 
-    pointer = Verbatim(maximum=70000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
-    parameter = Verbatim(maximum=70000, metadata={"description": "The name of a query or path parameter."})
+    pointer = Verbatim(maximum=140000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
+    parameter = Verbatim(maximum=140000, metadata={"description": "The name of a query or path parameter."})
     code = Text(maximum=100)
     detail = Text(maximum=1000)
 

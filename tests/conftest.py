@@ -118,7 +118,13 @@ def _declared() -> set[tuple[str, int]]:
 
 def _is_whole_run(config: pytest.Config) -> bool:
     option: Any = config.option
-    narrowed = option.keyword or option.markexpr or getattr(option, "lf", False) or option.maxfail or option.collectonly
+    narrowed = (
+        option.keyword
+        or option.markexpr
+        or getattr(option, "lf", False)
+        or option.maxfail
+        or option.collectonly
+    )
     return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not narrowed
 
 

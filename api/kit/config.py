@@ -1,38 +1,58 @@
 """The settings of the kit itself, and what production asks of them."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from api.kit.secrets import kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, text, words
 
+MAXIMUM_PORT = 65535
+# Scheme, host, port, path: no user, query or fragment, and nothing that needs an interpretation.
+_URL = re.compile(
+    r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?"
+)
+
 
 def _read_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must be an absolute http or https URL without query or fragment")
+    match = _URL.fullmatch(value)
+    if match is None or int(match["port"] or 0) > MAXIMUM_PORT:
+        raise ValueError("must be an http or https URL of a host, without user, query or fragment")
     return value.rstrip("/")
 
 
 def _read_database_url(value: str) -> str:
     """Read an SQLAlchemy URL; PostgreSQL is always driven by psycopg 3."""
-    scheme, separator, rest = value.partition("://")
-    if scheme in ("postgres", "postgresql", "postgresql+psycopg") and separator:
-        return f"postgresql+psycopg://{rest}"
-    if scheme == "sqlite" and rest.startswith("/") and rest != "/:memory:":
-        return value
-    raise ValueError("must be postgresql://user:password@host/name or sqlite:///path")
+    scheme, _, rest = value.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        value = f"postgresql+psycopg://{rest}"
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        url = None  # whose message may hold the password
+    if url is None or not (_is_postgresql(url) or _is_sqlite_file(url)):
+        raise ValueError("must be postgresql://user:password@host/name or sqlite:///path")
+    return value
+
+
+def _is_postgresql(url: URL) -> bool:
+    return url.drivername == "postgresql+psycopg" and bool(url.database) and "[" not in (url.host or "")
+
+
+def _is_sqlite_file(url: URL) -> bool:
+    return url.drivername == "sqlite" and not url.host and url.database not in (None, "", ":memory:")
 
 
 def _default_secret(settings: Settings) -> tuple[str, ...]:
-    return kept_secret(settings[DATA_DIR])
+    return kept_secret(data_folder(settings))
 
 
 def _default_database(settings: Settings) -> str:
-    settings[DATA_DIR].mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{settings[DATA_DIR].resolve() / 'tessera.db'}"
+    return f"sqlite:///{data_folder(settings) / 'tessera.db'}"
 
 
 def _default_public_url(settings: Settings) -> str:
@@ -68,7 +88,7 @@ DATABASE_URL = Setting(
 )
 HOST = Setting("HOST", "Address to listen on.", "127.0.0.1", text)
 PORT = Setting(
-    "PORT", "Port to listen on; `PORT` is read as well.", 8000, integer(1, 65535), aliases=("PORT",)
+    "PORT", "Port to listen on; `PORT` is read as well.", 8000, integer(1, MAXIMUM_PORT), aliases=("PORT",)
 )
 WORKERS = Setting("WORKERS", "Server processes.", 1, integer(1, 256))
 THREADS = Setting(
@@ -105,6 +125,16 @@ KIT_SETTINGS: tuple[Setting[Any], ...] = (
     PUBLIC_URL,
     FEATURES,
 )
+
+
+def data_folder(settings: Settings) -> Path:
+    """Return the data folder, made if need be; raises SettingsError when it cannot be."""
+    folder = settings[DATA_DIR].resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"{DATA_DIR.variable}: cannot be made: {error.strerror}"]) from error
+    return folder
 
 
 def in_production(settings: Settings) -> bool:

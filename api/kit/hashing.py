@@ -92,6 +92,7 @@ class Slots:
     """`count` locks in a folder, held over processes."""
 
     def __init__(self, folder: Path, count: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._count = count
         self._turns = itertools.count()
@@ -99,7 +100,6 @@ class Slots:
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold one of the locks: a free one, or else the next that is waited for in turn."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         slot = self._free() or self._awaited()
         try:
             yield

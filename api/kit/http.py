@@ -127,8 +127,13 @@ def _read_body() -> bytes:
 
 def refuse_unacceptable(media_type: str) -> None:
     """Raise NotAcceptable when the Accept header leaves no room for the media type."""
-    accept = request.accept_mimetypes
-    if accept and not accept[media_type]:
+    accepted = [(text.partition(";")[0].strip(), quality) for text, quality in request.accept_mimetypes]
+    for wanted in (media_type, media_type.partition("/")[0] + "/*", "*/*"):  # the most specific one counts
+        if qualities := [quality for text, quality in accepted if text.lower() == wanted]:
+            if max(qualities) > 0:
+                return
+            break
+    if accepted:
         raise problems.NotAcceptable()
 
 
@@ -170,7 +175,8 @@ def _refuse(problem: Problem) -> Response:
 
 def _problem_of(error: HTTPException) -> Problem:
     """Return the problem for a refusal of Flask's or Werkzeug's, with its headers (such as Allow)."""
-    kind = _BY_STATUS.get(error.code or 500, problems.MalformedRequest)
+    code = error.code or 500
+    kind = _BY_STATUS.get(code, problems.MalformedRequest if code < 500 else problems.InternalError)
     headers = {k: v for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")}
     return kind(headers=headers)
 

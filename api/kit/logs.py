@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import structlog
 from flask import Flask, Response, g, request
 from structlog.stdlib import ProcessorFormatter
 
+from api.kit.db import DatabaseError
 from api.kit.http import request_id
 
 log = structlog.get_logger("tessera.request")
@@ -17,11 +19,28 @@ log = structlog.get_logger("tessera.request")
 
 # structlog's own default prints the local variables of each frame: passwords, that is.
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def _describe(exc_info: Any) -> list[dict[str, Any]]:
+    """Return a traceback as data; what a database says of an error may quote rows, and is left out."""
+    stacks = _TRACEBACK(exc_info)
+    if any(isinstance(error, DatabaseError) for error in _chain(exc_info[1])):
+        for stack in stacks:
+            stack["exc_value"] = "(withheld: it may quote rows)"
+    return stacks
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 _PROCESSORS: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-    structlog.processors.ExceptionRenderer(_TRACEBACK),
+    structlog.processors.ExceptionRenderer(_describe),
 ]
 
 

@@ -31,7 +31,6 @@ def read_secret_keys(value: str) -> tuple[str, ...]:
 
 def kept_secret(folder: Path) -> tuple[str, ...]:
     """Return the secret kept in `folder`, made at first use and readable by its owner only."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "secret_key"
     if not path.exists():
         _create_once(path, secrets.token_hex(32))

@@ -76,8 +76,8 @@ class Settings:
 
     def show(self, setting: Setting[Any]) -> str:
         """Return the value as the operator would write it; a default that is yet to be made, in words."""
-        if self.source(setting) is None and callable(setting.default):
-            return setting.describe_default()
+        if self.source(setting) is None and setting.default_text:
+            return setting.default_text.replace("`", "")
         value = self[setting]
         return ",".join(value) if isinstance(value, tuple) else str(value)
 
@@ -130,7 +130,8 @@ def integer(minimum: int, maximum: int) -> Callable[[str], int]:
     """Read a whole number within bounds, both included."""
 
     def read(value: str) -> int:
-        if not (value.isascii() and value.isdigit() and minimum <= int(value) <= maximum):
+        fits = value.isascii() and value.isdigit() and len(value) <= len(str(maximum))
+        if not (fits and minimum <= int(value) <= maximum):
             raise ValueError(f"must be a whole number from {minimum} to {maximum}")
         return int(value)
 

@@ -7,7 +7,7 @@ from marshmallow import Schema, ValidationError
 from werkzeug.datastructures import MultiDict
 
 from api.kit.problems import FieldError, ValidationFailed
-from schemas.base import Message
+from schemas.base import UNKNOWN, Message
 
 
 def load_body(schema: Schema, document: Any) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def _parameter_errors(messages: Any) -> Iterator[FieldError]:
 def _flatten(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(messages, dict):
         for name, inner in messages.items():
-            yield from _flatten(inner, path if name == "_schema" else (*path, str(name)))
+            of_whole = name == "_schema" and inner != [UNKNOWN]  # marshmallow's word, or a member's name
+            yield from _flatten(inner, path if of_whole else (*path, str(name)))
     elif isinstance(messages, list):
         for inner in messages:
             yield from _flatten(inner, path)

@@ -141,18 +141,17 @@ def authenticate(access_token: str) -> Identity:
     """
     user_id, session_id = tokens.read_access_token(access_token)
     query = sa.select(Session, User).join(User, User.id == Session.user_id)
-    query = query.where(Session.id == session_id, Session.user_id == user_id)
+    query = query.where(Session.id == session_id, Session.user_id == user_id, *_is_live(clock.now()))
     found = db.session.execute(query).one_or_none()
     if found is None:
         raise InvalidToken()
     session, user = found
-    if session.ended_at is not None or session.expires_at <= clock.now() or user.status != ACTIVE:
-        raise InvalidToken()
     return Identity(user.id, session.id, users.permissions_of(user), session.created_at, record=user)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
-    """Return a page of a user's live sessions, the newest first."""
+    """Return a page of a user's live sessions, the newest first; raises NotFound for no user."""
+    users.get(user_id)
     query = sa.select(Session).where(Session.user_id == user_id, *_is_live(clock.now()))
     order = (Session.created_at, Session.id)
     filters = {"user_id": str(user_id)}
@@ -168,7 +167,8 @@ def sign_out(user_id: UUID, session_id: UUID | None) -> None:
 
 
 def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:
-    """End all sessions of a user, except one when `keep` names it."""
+    """End all sessions of a user, except one when `keep` names it; raises NotFound for no user."""
+    users.get(user_id)
     others = [] if keep is None else [Session.id != keep]
     _end(Session.user_id == user_id, *others, because="signed_out")
 

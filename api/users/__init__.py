@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Flask
 
-from api.kit.config import DATA_DIR, THREADS
+from api.kit.config import THREADS, data_folder
 from api.kit.feature import Feature
 from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
@@ -24,7 +24,7 @@ from schemas.users import PASSWORD_MINIMUM
 
 
 def _start(app: Flask, settings: Settings) -> None:
-    locks = settings[DATA_DIR] / "locks"
+    locks = data_folder(settings) / "locks"
     app.extensions["tessera.hasher"] = Hasher(
         settings[HASH_MEMORY_KIB],
         settings[HASH_TIME_COST],

@@ -127,7 +127,7 @@ def list_page(*, limit: int, cursor: str | None, sort: str) -> Page:
 
 def etag(user: User) -> str:
     """Return the entity tag of a user: it changes with what is written, not with being seen."""
-    return str(user.version)
+    return f"{user.id}.{user.version}"
 
 
 def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition) -> User:

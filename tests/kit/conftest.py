@@ -1,0 +1,53 @@
+"""Fixtures of tests that need no database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from api.app import create_app
+from api.kit.db import db
+from tests.conftest import SECRET
+from tests.support.clients import ContractClient, client_of
+
+NOBODY = "postgresql://postgres@127.0.0.1:1/none"
+
+MakeOffline = Callable[[], Flask]
+
+
+@contextmanager
+def _offline_app(folder: Path) -> Iterator[Flask]:
+    app = create_app(
+        {
+            "TESSERA_ENV": "production",
+            "TESSERA_SECRET_KEY": SECRET,
+            "TESSERA_PUBLIC_URL": "https://id.example.com",
+            "TESSERA_DATABASE_URL": NOBODY,
+            "TESSERA_DATA_DIR": str(folder),
+        }
+    )
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def offline_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """A production service whose database nobody answers: what needs one gets 503."""
+    with _offline_app(tmp_path_factory.mktemp("offline")) as app:
+        yield app
+
+
+@pytest.fixture
+def offline(offline_app: Flask) -> ContractClient:
+    """Somebody who is not signed in, at a service without a database."""
+    return client_of(offline_app)
+
+
+@pytest.fixture
+def make_offline(tmp_path: Path) -> Iterator[MakeOffline]:
+    """Makes services without a database that a test may change."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_offline_app(tmp_path))

@@ -1,0 +1,205 @@
+"""Password hashes: what they cost, and that all processes together never make too many at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+
+from api.kit.hashing import QUEUE_PER_CORE, Hasher, usable_cores
+from api.kit.problems import Overloaded
+from tests.support.servers import ROOT
+
+MEMORY_KIB, TIME_COST = 19456, 2
+PASSWORD = "correct horse battery staple"
+
+# Hashes and verifies in many threads, and prints when each piece of work began and ended.
+WORK = """
+import json, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from argon2 import PasswordHasher
+from api.kit.hashing import Hasher
+
+spans = []
+
+class Watched(PasswordHasher):
+    def hash(self, *args, **kwargs):
+        begin = time.monotonic_ns()
+        try:
+            return super().hash(*args, **kwargs)
+        finally:
+            spans.append((begin, time.monotonic_ns()))
+
+    def verify(self, *args, **kwargs):
+        begin = time.monotonic_ns()
+        try:
+            return super().verify(*args, **kwargs)
+        finally:
+            spans.append((begin, time.monotonic_ns()))
+
+cores = int(sys.argv[2])
+hasher = Hasher(19456, 2, Path(sys.argv[1]), cores)
+hasher._argon2 = Watched(time_cost=2, memory_cost=19456, parallelism=1)
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(4) as pool:
+    for number in range(6):
+        pool.submit(hasher.hash, "a") if number % 2 else pool.submit(hasher.verify, None, "a")
+print(json.dumps(spans))
+"""
+
+# Takes the one slot, says so, and keeps it until the end.
+HOLD = """
+import sys
+from pathlib import Path
+from api.kit.hashing import Slots
+
+with Slots(Path(sys.argv[1]), 1).one():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hasher(tmp_path: Path) -> Hasher:
+    return Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=1)
+
+
+def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+    """Run a program with the service's modules in a process of its own."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+
+def at_once(spans: list[tuple[int, int]]) -> int:
+    """Return how many spans overlap at most."""
+    changes = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_two_processes_together_hash_no_more_at_once_than_there_are_cores(tmp_path: Path, cores: int) -> None:
+    processes = [start(WORK, tmp_path, cores) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    spans: list[tuple[int, int]] = []
+    for process in processes:
+        output, _ = process.communicate(timeout=30)
+        found: list[Any] = json.loads(output)
+        spans += [(begin, end) for begin, end in found]
+    assert len(spans) == 12
+    assert at_once(spans) <= cores
+
+
+def test_what_a_killed_process_held_is_free_again(hasher: Hasher, tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    hashes: list[str] = []
+    waiting = threading.Thread(target=lambda: hashes.append(hasher.hash(PASSWORD)))
+    waiting.start()
+    waiting.join(0.2)  # six times what a hash takes
+    assert (waiting.is_alive(), hashes) == (True, [])
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    waiting.join(10)
+    assert len(hashes) == 1
+
+
+def test_a_slot_is_free_again_after_an_error(hasher: Hasher) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        hasher.hash("\ud800")
+    assert hasher.hash(PASSWORD)
+
+
+def test_who_comes_when_the_queue_is_full_is_refused_at_once(hasher: Hasher) -> None:
+    with ExitStack() as places:
+        for _ in range(1 + QUEUE_PER_CORE):
+            places.enter_context(hasher._queue.place())
+        for work in (lambda: hasher.hash(PASSWORD), lambda: hasher.verify(None, PASSWORD)):
+            with pytest.raises(Overloaded) as refusal:
+                work()
+            assert int(refusal.value.headers["Retry-After"]) >= 1
+    assert hasher.hash(PASSWORD)
+
+
+def test_as_many_as_the_queue_has_places_all_get_their_hash(tmp_path: Path) -> None:
+    hasher = Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=2)
+    hashes: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: hashes.append(hasher.hash(PASSWORD)))
+        for _ in range(2 * (1 + QUEUE_PER_CORE))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(set(hashes)) == len(threads)
+
+
+class _Watched(PasswordHasher):
+    """Notes which hashes it verifies."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=1)
+        self.verified: list[str] = []
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002  # argon2's word
+        self.verified.append(str(hash))
+        return super().verify(hash, password)
+
+
+def test_nobody_costs_what_somebody_costs(hasher: Hasher) -> None:
+    argon2 = hasher._argon2 = _Watched()
+    hasher.verify(hasher.hash(PASSWORD), "wrong")
+    hasher.verify(None, "wrong")
+    somebody, nobody = map(extract_parameters, argon2.verified)
+    assert somebody == nobody
+
+
+def test_nobody_has_no_password(hasher: Hasher) -> None:
+    assert not any(hasher.verify(None, password) for password in ("", PASSWORD, "None", hasher._nobody))
+
+
+def test_a_password_opens_its_hash_and_no_other(hasher: Hasher) -> None:
+    hashed = hasher.hash(PASSWORD)
+    assert hasher.verify(hashed, PASSWORD)
+    assert not hasher.verify(hashed, PASSWORD + " ")
+
+
+@pytest.mark.parametrize("unreadable", ["", "!", "$argon2id$", "$argon2id$v=19$m=1,t=1,p=1$a$b", "$2b$12$x"])
+def test_a_hash_that_cannot_be_read_is_never_right(hasher: Hasher, unreadable: str) -> None:
+    assert not hasher.verify(unreadable, PASSWORD)
+
+
+def test_a_hash_of_other_parameters_is_outdated(tmp_path: Path, hasher: Hasher) -> None:
+    hashed = hasher.hash(PASSWORD)
+    assert not hasher.is_outdated(hashed)
+    assert Hasher(MEMORY_KIB, TIME_COST + 1, tmp_path).is_outdated(hashed)
+    assert Hasher(MEMORY_KIB + 1024, TIME_COST, tmp_path).is_outdated(hashed)
+
+
+def test_a_hash_of_old_parameters_still_opens(tmp_path: Path, hasher: Hasher) -> None:
+    assert Hasher(MEMORY_KIB, TIME_COST + 1, tmp_path).verify(hasher.hash(PASSWORD), PASSWORD)
+
+
+def test_the_machine_has_a_core_to_use() -> None:
+    assert usable_cores() >= 1
