@@ -203,7 +203,7 @@ LARGE = {
     "/health/live": "+ `@operation` = `GET /health/live`",
     "/rungs/verified": "+ the access token verified",
     "/rungs/authenticated": "+ session and user asked for, in one query",
-    "/rungs/users/me": "+ path, access rule, the user read, entity tag",
+    "/rungs/users/me": "+ path, access rule, entity tag",
     "/v1/users/me": "+ the dump of 13 members = `GET /v1/users/me`",
 }
 

@@ -114,7 +114,7 @@ class Row:
 def profile(person: Person, site: Site, headers: dict[str, str]) -> Repeat:
     """Return the exchange that asks for one's own profile, with the answer there is now."""
     reply = site.server.call("GET", "/v1/users/me", headers=headers)
-    assert json.loads(reply.body)["id"] == person.id, reply
+    assert reply.status == 200 and json.loads(reply.body)["id"] == person.id, reply
     return Repeat(http_request("GET", "/v1/users/me", headers), 200, reply.body)
 
 

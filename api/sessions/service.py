@@ -184,7 +184,7 @@ def _is_live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
         Session.ended_at.is_(None),
         Session.expires_at > now,
         Session.last_used_at > idle_since,
-        sa.exists().where(User.id == Session.user_id, User.status == ACTIVE),
+        sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session),
     )
 
 

@@ -463,7 +463,7 @@ def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> Non
     )
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "var")],
+            [sys.executable, "-c", code, str(tmp_path)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -480,7 +480,7 @@ def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> Non
         process.stdin.flush()
     secrets = {process.communicate(timeout=30)[0] for process in started}
     assert len(secrets) == 1
-    assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret_key"]
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
 # Features

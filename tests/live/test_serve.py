@@ -1,9 +1,11 @@
 """`tessera serve` itself, with two processes: what only a running server can show."""
 
 import json
+import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,6 +17,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from api.kit import work
+from api.kit.db import db
+from api.users import service as users
 from tests.support.clients import PASSWORD, new_details
 from tests.support.servers import Answer, Server, chunked, parse, serving
 
@@ -202,29 +207,21 @@ def test_what_was_acknowledged_survives_a_kill(app: Flask, environ: dict[str, st
             if answer.status == 201:
                 acknowledged.append(answer.json["id"])
 
-    with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "first.log") as server:
-        with ThreadPoolExecutor(4) as pool:
-            for _ in range(4):
-                pool.submit(sign_up_until_killed, server)
-            time.sleep(1.0)
-            _kill_all(server)
-    with app.app_context():
-        from api.kit import work
-        from api.users import service as users
-
-        with work.reading():
-            found = {
-                str(user.id) for user in users.list_page(limit=200, cursor=None, sort="created_at").items
-            }
+    two = environ | {"TESSERA_WORKERS": "2"}
+    with serving(two, tmp_path / "server.log") as server, ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(sign_up_until_killed, server)
+        time.sleep(1.0)
+        _kill_all(server)
+    with app.app_context(), work.reading():
+        page = users.list_page(limit=200, cursor=None, sort="created_at")
+        found = {str(user.id) for user in page.items}
     assert len(acknowledged) > 5
     assert set(acknowledged) <= found
 
 
 def _kill_all(server: Server) -> None:
     """Kill the server and its processes at once, without a warning."""
-    import os
-    import subprocess
-
     pids = subprocess.run(
         ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False
     ).stdout.split()
@@ -252,8 +249,6 @@ def test_every_log_line_is_json_and_holds_no_secret(server: Server) -> None:
 
 
 def test_sqlite_is_durable(app: Flask) -> None:
-    from api.kit.db import db
-
     with app.app_context():
         if db.engine.dialect.name != "sqlite":
             return
