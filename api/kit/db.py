@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 import psycopg
 import sqlalchemy as sa
 from flask import Flask
@@ -15,12 +16,12 @@ from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, registry
 
+from api.kit import sqlite
 from api.kit.config import DATABASE_URL, THREADS
 from api.kit.problems import Problem
 from api.kit.settings import Settings
 
 OPERATION_TIMEOUT = 2  # seconds that a statement, or the wait for a connection, may take
-BUSY_TIMEOUT = 5  # seconds that SQLite waits for another writer
 _READING = "reading"  # bind key of the engine that reads: the same pool with other options
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -104,14 +105,15 @@ def init_database(app: Flask, settings: Settings) -> None:
 
 def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
     """Return `create_engine` arguments: bounded waits, and a connection for each thread."""
-    pool = {
+    pool: dict[str, Any] = {
         "hide_parameters": True,
+        "json_deserializer": orjson.loads,
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": OPERATION_TIMEOUT,
     }
     if url.get_backend_name() == "sqlite":
-        return pool | {"connect_args": {"timeout": BUSY_TIMEOUT, "check_same_thread": False}}
+        return pool | {"connect_args": {"timeout": sqlite.BUSY_TIMEOUT, "check_same_thread": False}}
     milliseconds = OPERATION_TIMEOUT * 1000
     bounds = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
     bounds += f" -c idle_in_transaction_session_timeout={milliseconds * 5} -c timezone=UTC"
@@ -122,25 +124,9 @@ def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
 
 
 def prepare(engine: sa.Engine) -> None:
-    """Make SQLite durable and its writers wait for each other; PostgreSQL needs nothing.
-
-    The driver would begin transactions late and of the wrong kind, so updates get lost: here
-    `BEGIN IMMEDIATE` opens one that writes (docs/adr/0003-transactions.md).
-    """
+    """Do what an engine needs besides its options."""
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get("reading"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        sqlite.prepare(engine)
 
 
 def _reading_engine(engine: sa.Engine) -> sa.Engine:
@@ -151,10 +137,7 @@ def _reading_engine(engine: sa.Engine) -> sa.Engine:
 
 def lacks_tables(error: DBAPIError) -> bool:
     """Tell whether a statement failed because the database is not migrated."""
-    undefined = (
-        "42P01",
-        "42703",
-    )  # table, column: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    undefined = ("42P01", "42703")  # table, column (PostgreSQL, appendix A)
     return getattr(error.orig, "sqlstate", None) in undefined or "no such " in str(error.orig)
 
 

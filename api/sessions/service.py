@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api.kit import clock
-from api.kit.db import db
+from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.identity import Identity
 from api.kit.ids import new_id
@@ -35,6 +35,33 @@ OVERLAP_SECONDS = Setting(
     "REFRESH_OVERLAP_SECONDS", "For so long an exchanged refresh token gives its successor again.", 30,
     integer(0, 300),
 )  # fmt: skip
+
+
+# Statements are built once: building one costs more than SQLite takes to answer it.
+_LIVE = (
+    Session.ended_at.is_(None),
+    Session.expires_at > sa.bindparam("now", type_=UtcDateTime()),
+    Session.last_used_at > sa.bindparam("idle_since", type_=UtcDateTime()),
+)
+_OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
+_CALLER = (
+    sa.select(Session.created_at, User)
+    .join(User, User.id == Session.user_id)
+    .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
+    .where(User.status == ACTIVE, *_LIVE)
+)
+_ROTATE = (
+    sa.update(Session)
+    .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("presented"))
+    .where(*_LIVE, _OF_ACTIVE_USER)
+    .values(
+        generation=Session.generation + 1,
+        rotated_at=sa.bindparam("now", type_=UtcDateTime()),
+        last_used_at=sa.bindparam("now", type_=UtcDateTime()),
+    )
+    .returning(Session)
+    .execution_options(synchronize_session=False)
+)
 
 
 class _SignInAgain(Problem):
@@ -112,7 +139,7 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
     db.session.add(session)
     db.session.flush()
     emit(SessionStarted(user.id, session.id))
-    return _with_tokens(session, user)
+    return _with_tokens(session, users.touch(user.id))
 
 
 def refresh(refresh_token: str) -> dict[str, Any]:
@@ -123,15 +150,10 @@ def refresh(refresh_token: str) -> dict[str, Any]:
     RefreshTokenReused, which ends the session.
     """
     session_id, generation = tokens.read_refresh_token(refresh_token)
-    now = clock.now()
-    rotate = (
-        sa.update(Session)
-        .where(Session.id == session_id, Session.generation == generation, *_is_live(now))
-        .values(generation=generation + 1, rotated_at=now, last_used_at=now)
-        .returning(Session)
-    )
-    session = db.session.scalar(rotate) or _not_rotated(session_id, generation, now)
-    return _with_tokens(session, users.get(session.user_id))
+    live = _live_at(clock.now())
+    presented = {"session_id": session_id, "presented": generation}
+    session = db.session.scalar(_ROTATE, presented | live) or _not_rotated(session_id, generation, live)
+    return _with_tokens(session, users.touch(session.user_id))
 
 
 def authenticate(access_token: str) -> Identity:
@@ -140,19 +162,18 @@ def authenticate(access_token: str) -> Identity:
     One query: a session that was signed out is refused at the next request.
     """
     user_id, session_id = tokens.read_access_token(access_token)
-    query = sa.select(Session, User).join(User, User.id == Session.user_id)
-    query = query.where(Session.id == session_id, Session.user_id == user_id, *_is_live(clock.now()))
-    found = db.session.execute(query).one_or_none()
+    named = {"session_id": session_id, "user_id": user_id}
+    found = db.session.execute(_CALLER, named | _live_at(clock.now())).one_or_none()
     if found is None:
         raise InvalidToken()
-    session, user = found
-    return Identity(user.id, session.id, users.permissions_of(user), session.created_at, record=user)
+    signed_in_at, user = found
+    return Identity(user_id, session_id, users.permissions_of(user), signed_in_at, record=user)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
     """Return a page of a user's live sessions, the newest first; raises NotFound for no user."""
     users.get(user_id)
-    query = sa.select(Session).where(Session.user_id == user_id, *_is_live(clock.now()))
+    query = sa.select(Session).where(Session.user_id == user_id, *_LIVE).params(_live_at(clock.now()))
     order = (Session.created_at, Session.id)
     filters = {"user_id": str(user_id)}
     found = page(query, order, descending=True, limit=limit, cursor=cursor, filters=filters)
@@ -161,8 +182,8 @@ def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | 
 
 def sign_out(user_id: UUID, session_id: UUID | None) -> None:
     """End one session of a user; raises NotFound when it is none, or has ended."""
-    live = _is_live(clock.now())
-    if not _end(Session.user_id == user_id, Session.id == session_id, *live, because="signed_out"):
+    named = (Session.user_id == user_id, Session.id == session_id)
+    if not _end(*named, *_LIVE, because="signed_out"):
         raise NotFound()
 
 
@@ -178,24 +199,20 @@ def end_with_user(event: UserDeleted) -> None:
     _end(Session.user_id == event.user_id, because="user_deleted")
 
 
-def _is_live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
-    idle_since = now - timedelta(seconds=setting(IDLE_SECONDS))
-    return (
-        Session.ended_at.is_(None),
-        Session.expires_at > now,
-        Session.last_used_at > idle_since,
-        sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session),
-    )
+def _live_at(now: datetime) -> dict[str, Any]:
+    """Return the parameters of _LIVE."""
+    return {"now": now, "idle_since": now - timedelta(seconds=setting(IDLE_SECONDS))}
 
 
-def _not_rotated(session_id: UUID, generation: int, now: datetime) -> Session:
+def _not_rotated(session_id: UUID, generation: int, live: dict[str, Any]) -> Session:
     """Return the session of the token before the current one, within the overlap; else refuse."""
-    query = sa.select(Session).where(Session.id == session_id, *_is_live(now)).with_for_update()
-    session = db.session.scalar(query)
+    query = sa.select(Session).where(Session.id == session_id, *_LIVE, _OF_ACTIVE_USER).with_for_update()
+    session = db.session.scalar(query, live)
     if session is None:
         raise SessionEnded()
     overlap = timedelta(seconds=setting(OVERLAP_SECONDS))
-    if session.generation == generation + 1 and session.rotated_at and now - session.rotated_at <= overlap:
+    is_previous = session.generation == generation + 1
+    if is_previous and session.rotated_at and live["now"] - session.rotated_at <= overlap:
         return session
     _end(Session.id == session_id, because="refresh_token_reused")
     emit(RefreshTokenReuse(session_id))
@@ -204,13 +221,13 @@ def _not_rotated(session_id: UUID, generation: int, now: datetime) -> Session:
 
 def _end(*where: sa.ColumnElement[bool], because: str) -> int:
     """End the sessions that are not yet ended, and return how many."""
+    now = clock.now()
     end = sa.update(Session).where(*where, Session.ended_at.is_(None))
-    result = db.session.execute(end.values(ended_at=clock.now(), ended_because=because))
+    result = db.session.execute(end.values(ended_at=now, ended_because=because), _live_at(now))
     return int(getattr(result, "rowcount", 0))
 
 
 def _with_tokens(session: Session, user: User) -> dict[str, Any]:
-    users.touch(user.id)
     access = tokens.make_access_token(
         user.id,
         {

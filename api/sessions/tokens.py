@@ -5,7 +5,7 @@ import hmac
 import random
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.algorithms import ECAlgorithm
 
-from api.kit import encoding
+from api.kit import clock, encoding
 from api.kit.config import PUBLIC_URL, SECRET_KEY
 from api.kit.problems import InvalidToken, Problem
 from api.kit.secrets import derive
@@ -39,6 +39,7 @@ _CLAIMS = {
     "iss": str, "sub": str, "aud": str, "jti": str, "sid": str, "scope": str,
     "iat": int, "nbf": int, "exp": int, "auth_time": int, "roles": list, "amr": list,
 }  # fmt: skip
+_random = random.SystemRandom()
 _REFRESH = re.compile(r"tsr_([A-Za-z0-9_-]{70})")
 
 
@@ -84,11 +85,36 @@ class SigningKeys:
         ]
 
 
+class VerifiedTokens:
+    """Whose the tokens are that were verified before, by digest: a signature costs 100 us to verify.
+
+    At most `most` of them; the oldest goes first. Whether the session lives is asked each time.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._known: dict[bytes, tuple[float, tuple[UUID, UUID]]] = {}
+
+    def get(self, digest: bytes) -> tuple[UUID, UUID] | None:
+        """Return (user id, session id), or None for a token that is not known or has expired."""
+        until, names = self._known.get(digest, (0.0, None))
+        return names if clock.now().timestamp() < until else None
+
+    def add(self, digest: bytes, claims: dict[str, Any]) -> tuple[UUID, UUID]:
+        """Remember a token whose claims are verified, and return (user id, session id)."""
+        names = UUID(claims["sub"]), UUID(claims["sid"])
+        while len(self._known) >= self._most:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[digest] = claims["exp"] + CLOCK_SKEW, names
+        return names
+
+
 def init_tokens(app: Flask, settings: Settings) -> None:
     """Let Flask-JWT-Extended sign and verify with our keys, for our issuer and audience only."""
     keys = SigningKeys(settings[SECRET_KEY])
     url = settings[PUBLIC_URL]
     app.extensions["tessera.signing_keys"] = keys
+    app.extensions["tessera.verified_tokens"] = VerifiedTokens()
     app.config |= {
         "JWT_ALGORITHM": ALGORITHM,
         "JWT_DECODE_ALGORITHMS": [ALGORITHM],
@@ -113,19 +139,28 @@ def signing_keys() -> SigningKeys:
 def make_access_token(user_id: UUID, claims: dict[str, Any]) -> AccessToken:
     """Return a token for a user that carries `claims` besides the registered ones."""
     longest = setting(ACCESS_TOKEN_SECONDS)
-    lifetime = timedelta(seconds=longest - random.SystemRandom().randint(0, longest // 20))
+    lifetime = longest - _random.randint(0, longest // 20)
+    expires_at = clock.now().replace(microsecond=0) + timedelta(seconds=lifetime)
     text = create_access_token(
         str(user_id),
-        additional_claims=claims,
+        additional_claims=claims | {"exp": int(expires_at.timestamp())},
         additional_headers={"typ": TYPE, "kid": signing_keys().kid},
-        expires_delta=lifetime,
     )
-    expires_at = jwt.decode(text, options={"verify_signature": False})["exp"]
-    return AccessToken(text, datetime.fromtimestamp(expires_at, UTC))
+    return AccessToken(text, expires_at)
 
 
 def read_access_token(token: str) -> tuple[UUID, UUID]:
-    """Return (user id, session id) of a token of ours; raises InvalidToken for any other."""
+    """Return (user id, session id) of a token of ours; raises InvalidToken for any other.
+
+    A token that was verified before is remembered until it expires.
+    """
+    verified: VerifiedTokens = extension("tessera.verified_tokens")
+    digest = hashlib.sha256(token.encode()).digest()
+    return verified.get(digest) or verified.add(digest, _verify(token))
+
+
+def _verify(token: str) -> dict[str, Any]:
+    """Return the claims of an access token of ours; raises InvalidToken."""
     try:
         for part in token.split("."):
             encoding.decode(part)  # a part with a second spelling is refused
@@ -133,7 +168,7 @@ def read_access_token(token: str) -> tuple[UUID, UUID]:
     except (jwt.PyJWTError, JWTExtendedException, ValueError) as error:
         raise InvalidToken() from error
     _require_claims(claims)
-    return UUID(claims["sub"]), UUID(claims["sid"])
+    return claims
 
 
 def _key_for(keys: SigningKeys, header: dict[str, Any], claims: dict[str, Any]) -> ec.EllipticCurvePublicKey:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from api.kit import clock, work
 from api.kit.conditional import Precondition
-from api.kit.db import db, refusing_duplicates
+from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
 from api.kit.hashing import Hasher
 from api.kit.ids import new_id
@@ -79,6 +79,20 @@ class UserDeleted(Event):
     """An account was deleted: it can do nothing any more."""
 
     user_id: UUID
+
+
+# Built once: building it costs more than SQLite takes to answer it.
+_TOUCH = (
+    sa.update(User)
+    .where(
+        User.id.in_(
+            sa.select(User.id).where(User.id == sa.bindparam("user_id")).with_for_update(skip_locked=True)
+        )
+    )
+    .values(last_seen_at=sa.bindparam("now", type_=UtcDateTime()))
+    .returning(User)
+    .execution_options(synchronize_session=False, populate_existing=True)
+)
 
 
 def sign_up(
@@ -174,11 +188,13 @@ def with_password(identifier: str, password: str) -> User | None:
     return _confirmed(user, renewed)
 
 
-def touch(user_id: UUID) -> None:
-    """Note that the user was here now, unless somebody is changing the user: waiting could deadlock."""
-    free = sa.select(User.id).where(User.id == user_id).with_for_update(skip_locked=True)
-    seen = sa.update(User).where(User.id.in_(free)).values(last_seen_at=clock.now())
-    db.session.execute(seen, execution_options={"synchronize_session": "fetch"})
+def touch(user_id: UUID) -> User:
+    """Note that the user was here now, and return them.
+
+    Nothing is noted while somebody is changing the user: to wait could be a deadlock.
+    """
+    seen = db.session.scalar(_TOUCH, {"user_id": user_id, "now": clock.now()})
+    return seen or get(user_id)
 
 
 def permissions_of(user: User) -> frozenset[str]:

@@ -1,0 +1,43 @@
+"""SQLite made durable, and its writers made to wait for their turn (docs/adr/0003-transactions.md)."""
+
+import sqlite3
+from threading import Lock
+
+import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as WaitTimeout
+
+BUSY_TIMEOUT = 5  # seconds that a writer waits for another one
+_HAS_TURN = "tessera.has_turn"
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Make an engine of SQLite durable, and its transactions of the right kind.
+
+    The driver would begin them late, so updates get lost: `BEGIN IMMEDIATE` opens one that writes.
+    Between processes SQLite's own lock decides, by sleeping and trying again; within this one a
+    lock that wakes who waits does it a tenth as late.
+    """
+    turn = Lock()
+
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("reading"):
+            return
+        if not connection.info.get(_HAS_TURN):
+            if not turn.acquire(timeout=BUSY_TIMEOUT):
+                raise WaitTimeout("another writer took too long")
+            connection.info[_HAS_TURN] = True
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def give_back(_connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        if record.info.pop(_HAS_TURN, False):
+            turn.release()
+
+    sa.event.listen(engine, "connect", _set_up)
+    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "checkin", give_back)
+
+
+def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
