@@ -208,6 +208,10 @@ class Answer(Schema):
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.required = True
 
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Read a member of a mapping, or an attribute of anything else: rows are sequences as well."""
+        return obj.get(attr, default) if isinstance(obj, Mapping) else getattr(obj, attr, default)
+
 
 class NoParameters(Request):
     """The query of an operation that takes none."""

@@ -9,7 +9,7 @@ from api.kit.feature import HealthCheck
 from api.kit.problems import Problem
 from api.kit.service import service
 
-log = structlog.get_logger("tessera.health")
+log = structlog.get_logger(source="tessera.health")
 
 
 class NotReady(Problem):

@@ -24,7 +24,7 @@ QUEUE_PER_THREAD = 4  # requests that may wait for each thread; one more is answ
 SETTLE_SECONDS = 0.05  # an answered request keeps its coroutine so long; a wake-up for each costs 13 us
 
 WSGIApp: TypeAlias = Callable[[Environ, "StartResponse"], Iterable[bytes]]
-log = structlog.get_logger("tessera.server")
+log = structlog.get_logger(source="tessera.server")
 
 
 class StartResponse:

@@ -22,7 +22,7 @@ from api.kit.problems import Problem
 from api.kit.settings import Settings
 
 OPERATION_TIMEOUT = 2  # seconds that a statement, or the wait for a connection, may take
-_READING = "reading"  # bind key of the engine that reads: the same pool with other options
+READING = "reading"  # bind key of the engine that reads: the same pool with other options
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -82,7 +82,7 @@ class UnitSession(FlaskSession):
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
         if self.info.get("reading"):
-            return db.engines[_READING]
+            return db.engines[READING]
         return super().get_bind(*args, **kwargs)
 
 
@@ -100,7 +100,7 @@ def init_database(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     with app.app_context():
         prepare(db.engine)
-        cast("dict[str | None, sa.Engine]", db.engines)[_READING] = _reading_engine(db.engine)
+        cast("dict[str | None, sa.Engine]", db.engines)[READING] = _reading_engine(db.engine)
 
 
 def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     )
 }
 
-log = structlog.get_logger("tessera.http")
+log = structlog.get_logger(source="tessera.http")
 
 
 class OrjsonProvider(JSONProvider):

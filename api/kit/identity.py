@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from flask import g, request
@@ -35,15 +35,14 @@ class Permission:
 class Identity:
     """The caller of one request; `session_id` is None for credentials without a session.
 
-    `record` is the row that the caller was read from: as long as somebody holds it, the unit of
-    work need not read it again.
+    `record` is the row that the caller was read from, so that nobody need read it again.
     """
 
     user_id: UUID
     session_id: UUID | None
     permissions: frozenset[str]
     authenticated_at: datetime
-    record: object = field(default=None, repr=False, compare=False)
+    record: Any = field(default=None, repr=False, compare=False)
 
     def may(self, permission: str) -> bool:
         return permission in self.permissions

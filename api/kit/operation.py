@@ -101,7 +101,8 @@ class Operation:
         g.operation = self.id
         with self._unit():
             arguments = self._admit(path)
-            arguments |= load_parameters(self.query, single_values(request.args))
+            if self.query.fields or request.query_string:
+                arguments |= load_parameters(self.query, single_values(request.args))
             if self.body is not None:
                 arguments |= load_body(self.body, read_json(self.merge_patch))
             if self.etag and not self.safe:

@@ -1,9 +1,12 @@
 """The unit of work: the one place that commits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from api.kit.db import db
+import sqlalchemy as sa
+
+from api.kit.db import READING, db
 from api.kit.problems import Problem
 
 
@@ -24,6 +27,15 @@ def reading() -> Iterator[None]:
     finally:
         session.info["reading"] = False
         session.close()
+
+
+def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
+    """Return the one row that a statement finds, or None, on a connection that is given back at once.
+
+    Half the cost of the session's way: for what every request asks.
+    """
+    with db.engines[READING].connect() as connection:
+        return connection.execute(statement, parameters).one_or_none()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.kit import clock
+from api.kit import clock, work
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.identity import Identity
@@ -45,8 +45,8 @@ _LIVE = (
 )
 _OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
 _CALLER = (
-    sa.select(Session.created_at, User)
-    .join(User, User.id == Session.user_id)
+    sa.select(Session.created_at.label("signed_in_at"), *users.ROW)
+    .join_from(Session, User, User.id == Session.user_id)
     .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
     .where(User.status == ACTIVE, *_LIVE)
 )
@@ -163,11 +163,10 @@ def authenticate(access_token: str) -> Identity:
     """
     user_id, session_id = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
-    found = db.session.execute(_CALLER, named | _live_at(clock.now())).one_or_none()
-    if found is None:
+    row = work.read_one(_CALLER, named | _live_at(clock.now()))
+    if row is None:
         raise InvalidToken()
-    signed_in_at, user = found
-    return Identity(user_id, session_id, users.permissions_of(user), signed_in_at, record=user)
+    return Identity(user_id, session_id, users.permissions_of(row.roles), row.signed_in_at, record=row)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
@@ -233,7 +232,7 @@ def _with_tokens(session: Session, user: User) -> dict[str, Any]:
         {
             "sid": str(session.id),
             "roles": user.roles,
-            "scope": " ".join(sorted(users.permissions_of(user))),
+            "scope": " ".join(sorted(users.permissions_of(user.roles))),
             "amr": session.amr,
             "auth_time": int(session.created_at.timestamp()),
         },

@@ -73,9 +73,9 @@ class OneUser(Resource):
         answer=(200, UserAnswer()),
         etag=service.etag,
     )
-    def get(self, user_id: UUID) -> User:
+    def get(self, user_id: UUID) -> Any:
         """Get a user."""
-        return service.get(user_id)
+        return caller().record if user_id == caller().user_id else service.get(user_id)
 
     @operation(
         "updateUser",

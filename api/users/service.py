@@ -81,6 +81,12 @@ class UserDeleted(Event):
     user_id: UUID
 
 
+# A user's columns, by their attributes' names, for statements that need no entity.
+ROW = [
+    attribute.columns[0].label(attribute.key)
+    for attribute in sa.inspect(User).column_attrs
+    if attribute.key != "password_hash"
+]
 # Built once: building it costs more than SQLite takes to answer it.
 _TOUCH = (
     sa.update(User)
@@ -197,9 +203,9 @@ def touch(user_id: UUID) -> User:
     return seen or get(user_id)
 
 
-def permissions_of(user: User) -> frozenset[str]:
-    """Return what the user's roles allow today."""
-    if ADMIN not in user.roles:
+def permissions_of(roles: Iterable[str]) -> frozenset[str]:
+    """Return what the roles allow today."""
+    if ADMIN not in roles:
         return frozenset()
     return frozenset(permission.name for permission in service().permissions)
 
