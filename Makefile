@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 .PHONY: help serve test check openapi docs lock bench migration clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z ]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Tessera needs Python 3.11 or newer: set PYTHON=..." >&2; exit 1; }

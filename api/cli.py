@@ -1,29 +1,34 @@
 """The `tessera` command."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+import sqlalchemy as sa
+from alembic.util import CommandError
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from api import __version__, app, diagnosis
 from api.kit import migrations, openapi
 from api.kit.commands import AppFactory, pass_app
-from api.kit.config import DATABASE_URL, HOST, PORT, PUBLIC_URL, THREADS, WORKERS
+from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
 from api.kit.db import lacks_tables
 from api.kit.feature import Feature
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
 
 WELCOME = """\
-Tessera listens on {url}
+Tessera listens on http://{address}
 
-  Make the first administrator:
+  Make the first administrator, with the same TESSERA_ settings:
     {command} user create --admin --username admin --email admin@example.com
 
   Sign a person up:
-    curl -X POST {url}/v1/users -H 'Content-Type: application/json' \\
+    curl -X POST http://{address}/v1/users -H 'Content-Type: application/json' \\
       -d '{{"username": "mina", "email": "mina@example.com", "password": "correct horse battery"}}'
 """
 
@@ -41,15 +46,17 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or self._of_features().get(cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with _in_words():
+            app.choose_features(environment())  # else a command of a feature seems not to exist
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        os.umask(0o077)  # the database and its keys are nobody else's to read
+        with _in_words():
             return super().invoke(ctx)
-        except SettingsError as error:
-            raise click.ClickException("The settings are not fit:\n  " + "\n  ".join(error.errors)) from error
-        except DBAPIError as error:
-            if lacks_tables(error):
-                raise click.ClickException("The database is not migrated. Run: tessera migrate") from error
-            raise click.ClickException(f"The database does not answer: {error.orig}") from error
 
     def _of_features(self) -> dict[str, click.Command]:
         """Return the commands of the features that are on; none while the settings are unfit."""
@@ -58,6 +65,23 @@ class _Group(click.Group):
         except SettingsError:
             return {}
         return {str(command.name): command for feature in features for command in feature.commands}
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """End the command with a sentence, and no traceback, for what its user can mend."""
+    try:
+        yield
+    except SettingsError as error:
+        raise click.ClickException("The settings are not fit:\n  " + "\n  ".join(error.errors)) from error
+    except DBAPIError as error:
+        if lacks_tables(error):
+            raise click.ClickException("The database is not migrated. Run: tessera migrate") from error
+        raise click.ClickException(f"The database does not answer: {error.orig}") from error
+    except CommandError as error:
+        raise click.ClickException(f"The migrations do not fit the database: {error}") from error
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror}: {error.filename}") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "obj": _make_app})
@@ -77,32 +101,52 @@ def _settings() -> tuple[list[Feature], Settings]:
 @main.command()
 def serve() -> None:
     """Serve the API until told to stop (SIGINT or SIGTERM)."""
-    from api.kit.server import serve as run  # the other commands start faster without the server
+    from api.kit import server  # the other commands start faster without it
 
-    _, settings = _settings()
-    _make_app()  # whatever is wrong is said here, once, and not by each worker
-    click.echo(WELCOME.format(url=settings[PUBLIC_URL], command=sys.argv[0]), err=True)
-    run(
+    features, settings = _settings()
+    address, port = _claimed(settings)
+    _make_app()  # whatever is wrong is said here, once, and not by each process
+    for name in settings.unknown:
+        click.echo(f"{name} is set, but no such setting is known.", err=True)
+    if migrations.behind_at(sa.make_url(settings[DATABASE_URL]), migrations.histories(features)):
+        click.echo("The database is not migrated, so little will work. Run: tessera migrate", err=True)
+    shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    click.echo(WELCOME.format(address=shown, command=_command()), err=True)
+    server.serve(
         "api.server:make_wsgi_app",
-        host=settings[HOST],
-        port=settings[PORT],
+        host=address,
+        port=port,
         workers=settings[WORKERS],
         threads=settings[THREADS],
     )
+
+
+def _claimed(settings: Settings) -> tuple[str, int]:
+    """Return the address and port to listen on, once it is clear that they can be had."""
+    from api.kit import server
+
+    host, port = settings[HOST], settings[PORT]
+    try:
+        return server.claim(host, port), port
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
+
+
+def _command() -> str:
+    """Return what the user typed to get here."""
+    return "python -m api" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 @main.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 when the tables are behind.")
 def migrate(check: bool) -> None:
     """Bring the database's tables to what this version expects."""
-    import sqlalchemy as sa
-
     features, settings = _settings()
     url = sa.make_url(settings[DATABASE_URL])
     wanted = migrations.histories(features)
     if not check:
         migrations.upgrade(url, wanted)
-    if behind := migrations.behind(sa.create_engine(url), wanted):
+    if behind := migrations.behind_at(url, wanted):
         raise click.ClickException(f"The database is behind: {', '.join(behind)}. Run: tessera migrate")
     click.echo("The database is up to date.")
 

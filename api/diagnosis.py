@@ -1,6 +1,7 @@
 """What `tessera doctor` looks at."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from api.kit.config import DATA_DIR, DATABASE_URL, PUBLIC_URL, WORKERS, data_fol
 from api.kit.feature import Feature
 from api.kit.hashing import usable_cores
 from api.kit.settings import Settings, SettingsError, environment
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,22 @@ def examine() -> Iterator[Finding]:
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
     folder = data_folder(settings)
-    if os.access(folder, os.W_OK):
-        yield Finding("ok   ", f"data folder: {folder}")
-    else:
+    if not os.access(folder, os.W_OK):
         yield Finding("FAULT", f"data folder {folder} cannot be written; set {DATA_DIR.variable}")
+    elif folder.stat().st_mode & OTHERS:
+        yield Finding("look ", f"data folder {folder} is open to others; run: chmod 700 {folder}")
+    else:
+        yield Finding("ok   ", f"data folder: {folder}")
 
 
 def _database(features: list[Feature], settings: Settings) -> Iterator[Finding]:
     url = sa.make_url(settings[DATABASE_URL])
-    engine = sa.create_engine(url)
     try:
-        behind = migrations.behind(engine, migrations.histories(features))
+        behind = migrations.behind_at(url, migrations.histories(features))
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or type(error).__name__
         yield Finding("FAULT", f"database {url.render_as_string()} does not answer: {cause}")
         return
-    finally:
-        engine.dispose()
     yield Finding("ok   ", f"database: {url.render_as_string()}")
     if behind:
         yield Finding("FAULT", f"the tables are behind ({', '.join(behind)}); run: tessera migrate")

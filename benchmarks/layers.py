@@ -264,7 +264,7 @@ def steps(environ: dict[str, str], log: Path) -> dict[str, float]:
 
 def _user_and_token() -> tuple[User, str]:
     with work.writing():
-        user = users.sign_up(tessera.PASSWORD, username="step", email="step@example.com")
+        user = users.sign_up(password=tessera.PASSWORD, username="step", email="step@example.com")
     with work.writing():
         device = sessions.Device("127.0.0.1", None)
         return user, sessions.sign_in("step", tessera.PASSWORD, None, device)["access_token"]

@@ -1,8 +1,6 @@
 """What the service says about itself."""
 
-from marshmallow import fields
-
-from schemas.base import Answer, Integer, JsonObject, Matching, Request, Text
+from schemas.base import Answer, Integer, JsonObject, Matching, Request, Text, list_of
 
 
 class ProblemPath(Request):
@@ -29,7 +27,7 @@ class ServiceAnswer(Answer):
 class ClientConfigAnswer(Answer):
     """What a frontend needs to draw its forms."""
 
-    features = fields.List(Text(maximum=80), metadata={"example": ["sessions", "users"]})
+    features = list_of(Text(maximum=80), 200, metadata={"example": ["sessions", "users"]})
     settings = JsonObject(
         65536,
         metadata={

@@ -199,6 +199,11 @@ class Request(Schema):
     error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}
 
 
+def list_of(inner: fields.Field[Any], maximum: int, **kwargs: Any) -> fields.List[Any]:
+    """Return a list of at most `maximum` items."""
+    return fields.List(inner, validate=length(maximum=maximum), **kwargs)
+
+
 class Answer(Schema):
     """What a client gets: every member is always there, and more may come."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from schemas.base import Answer, Integer, Text, Verbatim
+from schemas.base import Answer, Integer, Text, Verbatim, list_of
 
 
 class ProblemAnswer(Answer):
@@ -39,4 +39,4 @@ class FieldErrorAnswer(Answer):
 class ValidationProblemAnswer(ProblemAnswer):
     """A refusal of a request that does not fit its schema: `errors` lists every reason."""
 
-    errors = fields.List(fields.Nested(FieldErrorAnswer))
+    errors = list_of(fields.Nested(FieldErrorAnswer), 65536)

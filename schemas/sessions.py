@@ -13,6 +13,7 @@ from schemas.base import (
     Text,
     Timestamp,
     Verbatim,
+    list_of,
     one_of,
 )
 from schemas.users import UserAnswer, UserPath
@@ -90,8 +91,9 @@ class SessionAnswer(Answer):
         }
     )
     current = Boolean(metadata={"description": "Whether this request belongs to it.", "example": True})
-    amr = fields.List(
+    amr = list_of(
         Text(maximum=20),
+        20,
         metadata={"description": "How the user proved who they are (RFC 8176).", "example": ["pwd"]},
     )
 
@@ -99,7 +101,7 @@ class SessionAnswer(Answer):
 class SessionListAnswer(PageAnswer):
     """A page of the devices on which a user is signed in."""
 
-    items = fields.List(fields.Nested(SessionAnswer))
+    items = list_of(fields.Nested(SessionAnswer), 200)
 
 
 class TokensAnswer(Answer):
@@ -126,7 +128,8 @@ class TokensAnswer(Answer):
 class KeySetAnswer(Answer):
     """Public keys (RFC 7517)."""
 
-    keys = fields.List(
+    keys = list_of(
         fields.Dict(keys=fields.String()),
+        20,
         metadata={"example": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "..."}]},
     )

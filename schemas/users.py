@@ -16,6 +16,7 @@ from schemas.base import (
     Text,
     Timestamp,
     Verbatim,
+    list_of,
     one_of,
 )
 
@@ -130,7 +131,7 @@ class UserAnswer(Answer):
         maximum=20,
         metadata={"description": "`active`, `suspended` or `deleted`; more may come.", "example": "active"},
     )
-    roles = fields.List(Text(maximum=80, metadata={"example": "admin"}), metadata={"example": []})
+    roles = list_of(Text(maximum=80, metadata={"example": "admin"}), 200, metadata={"example": []})
     user_metadata = _metadata("metadata", "The user's own.")
     app_metadata = _metadata("app_metadata", "Written by administrators.")
     created_at = Timestamp(metadata={"example": "2026-11-22T09:30:00.000000Z"})
@@ -147,4 +148,4 @@ class UserAnswer(Answer):
 class UserPageAnswer(PageAnswer):
     """A page of users."""
 
-    items = fields.List(fields.Nested(UserAnswer))
+    items = list_of(fields.Nested(UserAnswer), 200)

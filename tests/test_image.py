@@ -237,8 +237,8 @@ class Image:
                 assert time.monotonic() < deadline, f"it does not listen: {log.read_text()}"
             yield process
         finally:
-            process.kill()
-            process.wait()
+            process.terminate()
+            process.wait(30)
 
     def _found(self, command: list[str]) -> list[str]:
         """Look the program up in the image's PATH, where it must lie inside the image."""

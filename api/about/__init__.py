@@ -1,7 +1,15 @@
 """What the service says about itself: its contract, its features, its problems."""
 
+from flask import Flask
+
 from api.about.resources import ClientConfig, OpenApiJson, OpenApiYaml, ProblemKind, Root
 from api.kit.feature import Feature
+from api.kit.settings import Settings
+
+
+def _start(app: Flask, settings: Settings) -> None:
+    app.extensions["tessera.openapi"] = {}  # the texts of the document, by form
+
 
 feature = Feature(
     name="about",
@@ -13,4 +21,5 @@ feature = Feature(
         ("/openapi.yaml", OpenApiYaml),
         ("/problems/<code>", ProblemKind),
     ),
+    start=_start,
 )

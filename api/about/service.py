@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from flask import current_app
-
 from api import __version__
 from api.kit import openapi
 from api.kit.config import PUBLIC_URL
 from api.kit.problems import NotFound, Problem
-from api.kit.service import service, setting
+from api.kit.service import extension, service, setting
 
 LINKS = {"openapi": "/openapi.json", "config": "/v1/config", "ready": "/health/ready"}
 
@@ -35,8 +33,8 @@ def problem_kind(code: str) -> type[Problem]:
 
 def openapi_text(form: str) -> str:
     """Return this service's OpenAPI document as `json` or `yaml`, made when first asked for."""
-    texts: dict[str, str] = current_app.extensions.setdefault("tessera.openapi", {})
+    texts: dict[str, str] = extension("tessera.openapi")
     if form not in texts:
         described = openapi.document(service())
-        texts[form] = current_app.json.dumps(described) if form == "json" else openapi.as_yaml(described)
+        texts[form] = openapi.as_json(described) if form == "json" else openapi.as_yaml(described)
     return texts[form]

@@ -37,7 +37,7 @@ def reach_database() -> None:
 
 def require_migrations() -> None:
     """Raise when the tables are not those that the code expects."""
-    if behind := migrations.behind(db.engine, migrations.histories(service().features)):
+    if behind := migrations.behind(db.session.connection(), migrations.histories(service().features)):
         raise RuntimeError(f"not migrated: {', '.join(behind)}; run: tessera migrate")
 
 

@@ -170,7 +170,7 @@ class Bridge:
                 self._answer(job)
             except BaseException:
                 log.exception("wsgi_application_failed")
-                job.proto.response_bytes(500, [], b"")
+                _refuse(job.environ, job.proto, problems.InternalError())
             finally:
                 self._answered.append(job.done)
             del job

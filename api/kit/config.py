@@ -12,16 +12,14 @@ from api.kit.secrets import kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, text, words
 
 MAXIMUM_PORT = 65535
-# Scheme, host, port, path: no user, query or fragment, and nothing that needs an interpretation.
-_URL = re.compile(
-    r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?"
-)
+# Scheme, host and port: links are made by putting a path behind it.
+_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 
 
 def _read_url(value: str) -> str:
     match = _URL.fullmatch(value)
     if match is None or int(match["port"] or 0) > MAXIMUM_PORT:
-        raise ValueError("must be an http or https URL of a host, without user, query or fragment")
+        raise ValueError("must be http:// or https:// with a host and maybe a port, and nothing behind")
     return value.rstrip("/")
 
 
@@ -29,7 +27,7 @@ def _read_database_url(value: str) -> str:
     """Read an SQLAlchemy URL; PostgreSQL is always driven by psycopg 3."""
     scheme, _, rest = value.partition("://")
     if scheme in ("postgres", "postgresql"):
-        value = f"postgresql+psycopg://{rest}"
+        value = f"postgresql+psycopg://{_several_hosts(rest)}"
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
@@ -37,6 +35,17 @@ def _read_database_url(value: str) -> str:
     if url is None or not (_is_postgresql(url) or _is_sqlite_file(url)):
         raise ValueError("must be postgresql://user:password@host/name or sqlite:///path")
     return value
+
+
+def _several_hosts(rest: str) -> str:
+    """Write `user@a:1,b:2/name` as SQLAlchemy reads several hosts: `user@/name?host=a:1&host=b:2`."""
+    authority, slash, path = rest.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    if "," not in hosts:
+        return rest
+    name, _, query = path.partition("?")
+    parameters = "&".join([*(f"host={host}" for host in hosts.split(",")), *filter(None, [query])])
+    return f"{user}{at}{slash}{name}?{parameters}"
 
 
 def _is_postgresql(url: URL) -> bool:
@@ -48,11 +57,18 @@ def _is_sqlite_file(url: URL) -> bool:
 
 
 def _default_secret(settings: Settings) -> tuple[str, ...]:
-    return kept_secret(data_folder(settings))
+    folder = data_folder(settings)
+    try:
+        return kept_secret(folder)
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{folder / 'secret_key'}: {error}"]) from error
 
 
 def _default_database(settings: Settings) -> str:
-    return f"sqlite:///{data_folder(settings) / 'tessera.db'}"
+    file = str(data_folder(settings) / "tessera.db")
+    if "?" in file:
+        raise SettingsError([f"{DATA_DIR.variable}: may not hold a question mark, or set DATABASE_URL"])
+    return f"sqlite:///{file}"
 
 
 def _default_public_url(settings: Settings) -> str:
@@ -80,7 +96,7 @@ DATA_DIR = Setting(
 )
 DATABASE_URL = Setting(
     "DATABASE_URL",
-    "`postgresql://user:password@host/name`, or `sqlite:///path`.",
+    "`postgresql://user:password@host/name`, with several hosts separated by commas, or `sqlite:///path`.",
     _default_database,
     _read_database_url,
     default_text="`tessera.db` in the data folder",
@@ -93,9 +109,10 @@ PORT = Setting(
 WORKERS = Setting("WORKERS", "Server processes.", 1, integer(1, 256))
 THREADS = Setting(
     "THREADS",
-    "Requests that one process works on at once; it opens at most as many database connections.",
-    16,
-    integer(4, 256),
+    "Requests that one process works on at once: two thirds of them may hash passwords or wait to, "
+    "and a third may use the database.",
+    48,
+    integer(6, 384),
 )
 PUBLIC_URL = Setting(
     "PUBLIC_URL",
@@ -113,6 +130,13 @@ FEATURES: Setting[tuple[str, ...]] = Setting(
     default_text="all",
 )
 
+FRESH_SIGN_IN = Setting(
+    "FRESH_SIGN_IN_SECONDS",
+    "Age of a sign-in up to which it is fresh, as deleting an account asks for.",
+    300,
+    integer(1, 86400),
+)
+
 KIT_SETTINGS: tuple[Setting[Any], ...] = (
     ENV,
     SECRET_KEY,
@@ -124,6 +148,7 @@ KIT_SETTINGS: tuple[Setting[Any], ...] = (
     THREADS,
     PUBLIC_URL,
     FEATURES,
+    FRESH_SIGN_IN,
 )
 
 
@@ -131,7 +156,7 @@ def data_folder(settings: Settings) -> Path:
     """Return the data folder, made if need be; raises SettingsError when it cannot be."""
     folder = settings[DATA_DIR].resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError([f"{DATA_DIR.variable}: cannot be made: {error.strerror}"]) from error
     return folder

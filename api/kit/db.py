@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, registry
 
 from api.kit import sqlite
@@ -32,6 +32,8 @@ _NAMING = {
 }
 
 
+# Read-only and idle transactions, serialization, resources, shutdown, the system (PostgreSQL, appendix A).
+_PASSING = ("25006", "25P03", "40", "53", "55P03", "57P", "58")
 DatabaseError = (DBAPIError, sqlite3.Error, psycopg.Error)
 
 
@@ -96,7 +98,7 @@ def init_database(app: Flask, settings: Settings) -> None:
     """Connect the app to the database that the settings name."""
     url = sa.make_url(settings[DATABASE_URL])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings[THREADS])
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings[THREADS] // 3)
     db.init_app(app)
     with app.app_context():
         prepare(db.engine)
@@ -104,7 +106,7 @@ def init_database(app: Flask, settings: Settings) -> None:
 
 
 def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
-    """Return `create_engine` arguments: bounded waits, and a connection for each thread."""
+    """Return `create_engine` arguments: bounded waits, and at most so many connections."""
     pool: dict[str, Any] = {
         "hide_parameters": True,
         "json_deserializer": orjson.loads,
@@ -119,7 +121,14 @@ def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
     bounds += f" -c idle_in_transaction_session_timeout={milliseconds * 5} -c timezone=UTC"
     return pool | {
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": OPERATION_TIMEOUT, "options": bounds},
+        "connect_args": {
+            "connect_timeout": OPERATION_TIMEOUT,
+            "tcp_user_timeout": milliseconds,
+            "keepalives_idle": OPERATION_TIMEOUT,
+            "keepalives_interval": 1,
+            "keepalives_count": OPERATION_TIMEOUT,
+            "options": bounds,
+        },
     }
 
 
@@ -133,6 +142,20 @@ def _reading_engine(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(reading=True)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def is_unavailable(error: DBAPIError) -> bool:
+    """Tell whether the database could not answer, rather than the statement being at fault."""
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    if isinstance(error, OperationalError | InterfaceError) or sqlstate.startswith(_PASSING):
+        return True
+    return lacks_tables(error)
+
+
+def cause(error: DBAPIError) -> str:
+    """Return why the database could not answer; such errors, unlike others, quote no rows."""
+    lines = str(error.orig).splitlines() or [""]
+    return f"{type(error.orig).__name__}: {lines[0]}"
 
 
 def lacks_tables(error: DBAPIError) -> bool:

@@ -1,9 +1,9 @@
 """Password hashes: argon2id, never more at once than the machine has cores."""
 
 import fcntl
-import itertools
 import os
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from api.kit import clock
 from api.kit.problems import Overloaded
 from api.kit.settings import Setting, integer
 
@@ -22,7 +23,8 @@ HASH_MEMORY_KIB = Setting(
 )
 HASH_TIME_COST = Setting("HASH_TIME_COST", "Passes of one password hash.", 2, integer(2, 64))
 
-QUEUE_PER_CORE = 3  # hashes that may wait; each waits for about 30 ms a place
+WAIT_SECONDS = 2.0  # that a hash waits for a core
+POLL_SECONDS = 0.002  # between two looks; a hash takes ten times as long
 
 
 class Hasher:
@@ -39,13 +41,11 @@ class Hasher:
         time_cost: int,
         folder: Path,
         cores: int | None = None,
-        places: int | None = None,
+        places: int = 32,
     ) -> None:
         self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
-        cores = cores or usable_cores()
-        self._slots = Slots(folder, cores)
-        most = cores * (1 + QUEUE_PER_CORE)
-        self._queue = Queue(most if places is None else min(most, places))
+        self._slots = Slots(folder, cores or usable_cores())
+        self._queue = Queue(places)
         self._nobody = self._hash_of_nothing(memory_kib, time_cost)
 
     def hash(self, password: str) -> str:
@@ -92,19 +92,26 @@ class Slots:
     """`count` locks in a folder, held over processes."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._count = count
-        self._turns = itertools.count()
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Hold one of the locks: a free one, or else the next that is waited for in turn."""
-        slot = self._free() or self._awaited()
+        """Hold one of the locks; raises Overloaded when none gets free for WAIT_SECONDS."""
+        slot = self._take()
         try:
             yield
         finally:
             os.close(slot)
+
+    def _take(self) -> int:
+        deadline = clock.monotonic() + WAIT_SECONDS
+        while (slot := self._free()) is None:
+            if clock.monotonic() > deadline:
+                raise Overloaded()
+            time.sleep(POLL_SECONDS)
+        return slot
 
     def _free(self) -> int | None:
         for number in range(self._count):
@@ -116,11 +123,6 @@ class Slots:
             else:
                 return slot
         return None
-
-    def _awaited(self) -> int:
-        slot = self._open(next(self._turns) % self._count)
-        fcntl.flock(slot, fcntl.LOCK_EX)
-        return slot
 
     def _open(self, number: int) -> int:
         return os.open(self._folder / f"hash-{number}", os.O_RDWR | os.O_CREAT, 0o600)

@@ -9,13 +9,13 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from flask_jwt_extended.exceptions import JWTExtendedException
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from api.kit import problems, strict_json
-from api.kit.db import lacks_tables
+from api.kit.db import cause, is_unavailable
 from api.kit.ids import new_id
 from api.kit.problems import Problem
 
@@ -90,7 +90,7 @@ def init_http(app: Flask) -> None:
     app.after_request(_finish)
     app.register_error_handler(Problem, _refuse)
     app.register_error_handler(HTTPException, lambda e: _refuse(_problem_of(e)))
-    for kind in (OperationalError, InterfaceError, PoolTimeout, ProgrammingError):
+    for kind in (DBAPIError, PoolTimeout):
         app.register_error_handler(kind, _refuse_without_database)
     app.register_error_handler(JWTExtendedException, lambda e: _refuse(problems.InvalidToken()))
     app.register_error_handler(Exception, _refuse_unexpected)
@@ -182,9 +182,10 @@ def _problem_of(error: HTTPException) -> Problem:
 
 
 def _refuse_without_database(error: Exception) -> Response:
-    if isinstance(error, ProgrammingError) and not lacks_tables(error):
+    if isinstance(error, DBAPIError) and not is_unavailable(error):
         return _refuse_unexpected(error)
-    log.error("database_unavailable", request_id=request_id(), error=type(error).__name__)
+    reason = cause(error) if isinstance(error, DBAPIError) else str(error)
+    log.error("database_unavailable", request_id=request_id(), cause=reason)
     return _refuse(problems.DatabaseUnavailable())
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -65,11 +66,21 @@ def init_logs(app: Flask) -> None:
     app.after_request(_log_request)
 
 
+class _Lines(structlog.BytesLogger):
+    """Writes lines; a request does not fail because nobody reads its log any more."""
+
+    def msg(self, message: bytes) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def _write_json(**options: Any) -> None:
     """Write our own lines without a detour over `logging`, whose records cost more than all else."""
     structlog.configure(
         processors=[*_PROCESSORS, structlog.processors.JSONRenderer(_to_json)],
-        logger_factory=lambda *_: structlog.BytesLogger(sys.stderr.buffer),
+        logger_factory=lambda *_: _Lines(sys.stderr.buffer),
         **options,
     )
 

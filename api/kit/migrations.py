@@ -32,20 +32,36 @@ def upgrade(url: sa.URL, wanted: Iterable[Migrations]) -> None:
             command.upgrade(configuration(history, connection), "heads")
 
 
-def behind(engine: sa.Engine, wanted: Iterable[Migrations]) -> list[str]:
+def behind(connection: sa.Connection, wanted: Iterable[Migrations]) -> list[str]:
     """Return the version tables that are not where the code expects them."""
-    with engine.connect() as connection:
-        return [h.version_table for h in wanted if _current(connection, h) != _expected(h)]
+    return [h.version_table for h in wanted if _current(connection, h) != _expected(h)]
+
+
+def behind_at(url: sa.URL, wanted: Iterable[Migrations]) -> list[str]:
+    """Return the same of a database that nothing is connected to yet, and make none by asking."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return [history.version_table for history in wanted]
+    engine = sa.create_engine(url, **engine_options(url, connections=1))
+    try:
+        with engine.connect() as connection:
+            return behind(connection, wanted)
+    finally:
+        engine.dispose()
 
 
 def configuration(history: Migrations, connection: sa.Connection) -> Config:
     """Return what Alembic's commands need to work on one history."""
     config = Config()
-    config.set_main_option("script_location", str(_HOME))
-    config.set_main_option("version_locations", str(history.folder))
+    config.set_main_option("script_location", _escaped(_HOME))
+    config.set_main_option("version_locations", _escaped(history.folder))
     config.set_main_option("path_separator", "newline")
     config.attributes |= {"connection": connection, "version_table": history.version_table}
     return config
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as ConfigParser takes it."""
+    return str(path).replace("%", "%%")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
+import orjson
 import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -63,6 +64,10 @@ _ACCESS_TOKEN = {
     "bearerFormat": "JWT",
     "description": "The `access_token` of `POST /v1/sessions`.",
 }
+
+
+def as_json(described: dict[str, Any]) -> str:
+    return orjson.dumps(described).decode()
 
 
 def as_yaml(described: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from marshmallow import Schema
 
 from api.kit import work
 from api.kit.conditional import none_match, read_if_match
+from api.kit.config import FRESH_SIGN_IN
 from api.kit.http import read_json, refuse_unacceptable
 from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
 from api.kit.problems import (
@@ -31,16 +32,9 @@ from api.kit.problems import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from api.kit.settings import Setting, Settings, integer
+from api.kit.settings import Settings
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
-
-FRESH_SIGN_IN = Setting(
-    "FRESH_SIGN_IN_SECONDS",
-    "Age of a sign-in up to which it is fresh, as deleting an account asks for.",
-    300,
-    integer(1, 86400),
-)
 
 SchemaRule = Schema | Callable[[Settings], Schema]
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -30,11 +30,14 @@ def read_secret_keys(value: str) -> tuple[str, ...]:
 
 
 def kept_secret(folder: Path) -> tuple[str, ...]:
-    """Return the secret kept in `folder`, made at first use and readable by its owner only."""
+    """Return the secret kept in `folder`, made at first use and readable by its owner only.
+
+    Raises ValueError when what is kept there is no secret.
+    """
     path = folder / "secret_key"
     if not path.exists():
         _create_once(path, secrets.token_hex(32))
-    return (path.read_text(encoding="ascii").strip(),)
+    return read_secret_keys(path.read_text(encoding="ascii").strip())
 
 
 def _create_once(path: Path, content: str) -> None:

@@ -1,6 +1,10 @@
 """The HTTP server: granian, each of whose processes bridges RSGI to a WSGI application."""
 
+import ctypes
 import importlib
+import signal
+import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -12,12 +16,35 @@ from granian.log import LogLevels
 
 from api.kit.bridge import Bridge, WSGIApp
 
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+
 
 def load(target: str, threads: int, body_limit: int, body_timeout: float) -> Bridge:
     """Import `target` ("package.module:factory"), call it and bridge what it returns."""
     module, _, name = target.partition(":")
     factory = cast("Callable[[], WSGIApp]", getattr(importlib.import_module(module), name))
+    _end_with_parent()
     return Bridge(factory(), threads, body_limit, body_timeout)
+
+
+def claim(host: str, port: int) -> str:
+    """Return the address of a host, once it is clear that this port of it is free.
+
+    granian lets processes share a port: two services would then get each other's requests. Raises
+    OSError when the host is not of this machine, or the port is in use.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+    return str(address[0])
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process when its parent dies, which else leaves it serving (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def serve(

@@ -29,7 +29,10 @@ class Service:
         self.operations: dict[str, Operation] = {}
         self._keys: dict[str, list[bytes]] = {}
         self.authenticators: list[Authenticator] = []
-        self.events = Events(pair for feature in self.features for pair in feature.listeners)
+        self.events = Events(
+            (kind for feature in self.features for kind in feature.events),
+            (pair for feature in self.features for pair in feature.listeners),
+        )
 
     @property
     def permissions(self) -> tuple[Permission, ...]:

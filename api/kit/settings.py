@@ -66,6 +66,8 @@ class Settings:
 
     def __getitem__(self, setting: Setting[T]) -> T:
         if setting not in self._values:
+            if setting not in self.declared:
+                raise LookupError(f"{setting.variable} is declared by no feature that is on")
             default = setting.default
             self._values[setting] = default(self) if callable(default) else default
         return cast("T", self._values[setting])

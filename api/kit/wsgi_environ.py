@@ -21,7 +21,7 @@ def build_environ(scope: Scope) -> Environ:
         **_CONSTANT,
         "REQUEST_METHOD": scope.method,
         "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
+        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
         "SERVER_PROTOCOL": _PROTOCOLS[scope.http_version],
         "REMOTE_ADDR": _split_address(scope.client)[0],
         "wsgi.url_scheme": scope.scheme,

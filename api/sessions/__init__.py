@@ -2,7 +2,6 @@
 
 from api.kit.feature import Feature
 from api.kit.identity import Authenticator, Identity, Permission
-from api.kit.operation import FRESH_SIGN_IN
 from api.sessions import service
 from api.sessions.resources import (
     CurrentSession,
@@ -48,7 +47,7 @@ feature = Feature(
         ("/v1/users/<user_id>/sessions/<session_id>", UserSession),
         ("/.well-known/jwks.json", KeySet),
     ),
-    settings=(ACCESS_TOKEN_SECONDS, IDLE_SECONDS, ABSOLUTE_SECONDS, OVERLAP_SECONDS, FRESH_SIGN_IN),
+    settings=(ACCESS_TOKEN_SECONDS, IDLE_SECONDS, ABSOLUTE_SECONDS, OVERLAP_SECONDS),
     permissions=(
         Permission("sessions:read", "See every user's sessions."),
         Permission("sessions:write", "End every user's sessions."),

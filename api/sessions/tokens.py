@@ -4,8 +4,9 @@ import hashlib
 import hmac
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -58,7 +59,7 @@ class InvalidRefreshToken(Problem):
 class AccessToken:
     """An access token and the instant of its end."""
 
-    text: str
+    text: str = field(repr=False)
     expires_at: datetime
 
 
@@ -93,6 +94,7 @@ class VerifiedTokens:
 
     def __init__(self, most: int = 4096) -> None:
         self._most = most
+        self._adding = Lock()
         self._known: dict[bytes, tuple[float, tuple[UUID, UUID]]] = {}
 
     def get(self, digest: bytes) -> tuple[UUID, UUID] | None:
@@ -103,9 +105,10 @@ class VerifiedTokens:
     def add(self, digest: bytes, claims: dict[str, Any]) -> tuple[UUID, UUID]:
         """Remember a token whose claims are verified, and return (user id, session id)."""
         names = UUID(claims["sub"]), UUID(claims["sid"])
-        while len(self._known) >= self._most:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[digest] = claims["exp"] + CLOCK_SKEW, names
+        with self._adding:
+            while len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[digest] = claims["exp"] + CLOCK_SKEW, names
         return names
 
 

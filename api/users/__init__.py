@@ -29,7 +29,7 @@ def _start(app: Flask, settings: Settings) -> None:
         settings[HASH_MEMORY_KIB],
         settings[HASH_TIME_COST],
         locks,
-        places=settings[THREADS] // 2,  # the other half goes on answering
+        places=settings[THREADS] * 2 // 3,  # the others go on answering
     )
 
 

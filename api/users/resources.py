@@ -107,6 +107,7 @@ class OneUser(Resource):
     def delete(self, user_id: UUID, precondition: Precondition) -> None:
         """Delete a user.
 
-        Every session of theirs ends at once. Needs a fresh sign-in.
+        Every session of theirs ends at once; username and e-mail address stay taken. Needs a fresh
+        sign-in.
         """
         service.delete(user_id, precondition)

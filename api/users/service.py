@@ -102,7 +102,7 @@ _TOUCH = (
 
 
 def sign_up(
-    password: str, roles: Iterable[str] = (), user_metadata: dict[str, Any] | None = None, **profile: Any
+    *, password: str, roles: Iterable[str] = (), user_metadata: dict[str, Any] | None = None, **profile: Any
 ) -> User:
     """Create an active user; `profile` holds username, email, display_name and locale.
 
@@ -110,6 +110,7 @@ def sign_up(
     """
     given = {name: profile.pop(name) for name in ("username", "email") if name in profile}
     stored = identifiers.columns(**given, password=password)
+    _refuse_taken(stored)
     now = clock.now()
     user = User(
         id=new_id(),
@@ -213,6 +214,15 @@ def permissions_of(roles: Iterable[str]) -> frozenset[str]:
 def hasher() -> Hasher:
     found: Hasher = extension("tessera.hasher")
     return found
+
+
+def _refuse_taken(stored: Mapping[str, str]) -> None:
+    """Refuse what is plainly taken before hashing for it; the index judges those who come at once."""
+    with work.reading():
+        for column, problem in (("username_key", UsernameTaken), ("email_key", EmailTaken)):
+            taken = sa.select(sa.literal(1)).where(getattr(User, column) == stored.get(column))
+            if column in stored and db.session.scalar(taken):
+                raise problem()
 
 
 def _find(identifier: str) -> User | None:

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from api.kit.hashing import QUEUE_PER_CORE, Hasher, usable_cores
+from api.kit.hashing import Hasher, usable_cores
 from api.kit.problems import Overloaded
 from tests.support.servers import ROOT
 
 MEMORY_KIB, TIME_COST = 19456, 2
+PLACES = 4
 PASSWORD = "correct horse battery staple"
 
 # Hashes and verifies in many threads, and prints when each piece of work began and ended.
@@ -70,7 +71,7 @@ with Slots(Path(sys.argv[1]), 1).one():
 
 @pytest.fixture
 def hasher(tmp_path: Path) -> Hasher:
-    return Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=1)
+    return Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=1, places=PLACES)
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -132,7 +133,7 @@ def test_a_slot_is_free_again_after_an_error(hasher: Hasher) -> None:
 
 def test_who_comes_when_the_queue_is_full_is_refused_at_once(hasher: Hasher) -> None:
     with ExitStack() as places:
-        for _ in range(1 + QUEUE_PER_CORE):
+        for _ in range(PLACES):
             places.enter_context(hasher._queue.place())
         for work in (lambda: hasher.hash(PASSWORD), lambda: hasher.verify(None, PASSWORD)):
             with pytest.raises(Overloaded) as refusal:
@@ -142,12 +143,9 @@ def test_who_comes_when_the_queue_is_full_is_refused_at_once(hasher: Hasher) -> 
 
 
 def test_as_many_as_the_queue_has_places_all_get_their_hash(tmp_path: Path) -> None:
-    hasher = Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=2)
+    hasher = Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=2, places=PLACES)
     hashes: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: hashes.append(hasher.hash(PASSWORD)))
-        for _ in range(2 * (1 + QUEUE_PER_CORE))
-    ]
+    threads = [threading.Thread(target=lambda: hashes.append(hasher.hash(PASSWORD))) for _ in range(PLACES)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 
 from api.app import all_features
 from api.kit.db import Base, engine_options
-from api.kit.migrations import OWN, behind, configuration, upgrade
+from api.kit.migrations import OWN, behind_at, configuration, upgrade
 from tests.support import databases
 from tests.support.servers import run
 
@@ -38,10 +38,10 @@ def test_they_make_what_the_models_say(empty: sa.URL, engine: sa.Engine) -> None
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_the_service_knows_that_it_is_behind(empty: sa.URL, engine: sa.Engine) -> None:
-    assert behind(engine, [OWN]) == ["alembic_version"]
+def test_the_service_knows_that_it_is_behind(empty: sa.URL) -> None:
+    assert behind_at(empty, [OWN]) == ["alembic_version"]
     upgrade(empty, [OWN])
-    assert behind(engine, [OWN]) == []
+    assert behind_at(empty, [OWN]) == []
 
 
 def test_each_can_be_taken_back(empty: sa.URL, engine: sa.Engine) -> None:
@@ -51,13 +51,13 @@ def test_each_can_be_taken_back(empty: sa.URL, engine: sa.Engine) -> None:
     assert set(sa.inspect(engine).get_table_names()) <= {"alembic_version"}
 
 
-def test_four_processes_at_once_migrate_once(empty: sa.URL, engine: sa.Engine, tmp_path: Path) -> None:
+def test_four_processes_at_once_migrate_once(empty: sa.URL, tmp_path: Path) -> None:
     url = empty.set(drivername=empty.get_backend_name()).render_as_string(hide_password=False)
     variables = {"TESSERA_DATABASE_URL": url, "TESSERA_DATA_DIR": str(tmp_path)}
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: run(["migrate"], variables), range(4)))
     assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
-    assert behind(engine, [OWN]) == []
+    assert behind_at(empty, [OWN]) == []
 
 
 def test_a_failing_one_leaves_nothing_behind(empty: sa.URL, engine: sa.Engine) -> None:

@@ -241,9 +241,25 @@ def test_an_unfit_public_url_is_refused_and_not_repeated(tmp_path: Path, value: 
 
 
 def test_a_public_url_loses_its_last_slash() -> None:
-    assert Settings([PUBLIC_URL], {"TESSERA_PUBLIC_URL": "https://a.example/id/"})[PUBLIC_URL] == (
-        "https://a.example/id"
+    assert Settings([PUBLIC_URL], {"TESSERA_PUBLIC_URL": "https://a.example/"})[PUBLIC_URL] == (
+        "https://a.example"
     )
+
+
+def test_a_public_url_with_a_path_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TESSERA_PUBLIC_URL: must be"):
+        Settings([PUBLIC_URL], {"TESSERA_PUBLIC_URL": "https://a.example/id"})
+
+
+def test_a_setting_that_nothing_declares_is_not_read() -> None:
+    with pytest.raises(LookupError, match="TESSERA_PUBLIC_URL"):
+        Settings([], {})[PUBLIC_URL]
+
+
+def test_several_hosts_of_postgresql_are_read() -> None:
+    value = "postgresql://u:p@a:5432,b:5433/name"
+    url = Settings([DATABASE_URL], {"TESSERA_DATABASE_URL": value})[DATABASE_URL]
+    assert url == "postgresql+psycopg://u:p@/name?host=a:5432&host=b:5433"
 
 
 @pytest.mark.parametrize(

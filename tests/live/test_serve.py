@@ -21,7 +21,7 @@ from api.kit import work
 from api.kit.db import db
 from api.users import service as users
 from tests.support.clients import PASSWORD, new_details
-from tests.support.servers import Answer, Server, chunked, parse, serving
+from tests.support.servers import Answer, Server, chunked, parse, run, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 65536
@@ -50,10 +50,7 @@ def test_32_parallel_sign_ups_of_one_address_make_one_user(server: Server) -> No
     def sign_up(number: int) -> Answer:
         details = new_details(email="the-one@example.com", username=f"user-{number}")
         start.wait()
-        while (answer := server.call("POST", "/v1/users", details)).status == 503:
-            assert _problem(answer) == "overloaded"  # the hashes of 32 at once: told to come again
-            time.sleep(int(answer.headers["Retry-After"]) / 10)
-        return answer
+        return server.call("POST", "/v1/users", details)
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(sign_up, range(32)))
@@ -157,6 +154,43 @@ def test_a_forwarding_header_does_not_change_the_address(server: Server) -> None
     credentials = {"identifier": details["username"], "password": PASSWORD}
     forged = dict.fromkeys(("X-Forwarded-For", "X_Forwarded_For", "Forwarded", "X-Real-IP"), "192.0.2.9")
     assert server.call("POST", "/v1/sessions", credentials, forged).json["session"]["ip"] == "127.0.0.1"
+
+
+def test_a_query_in_raw_utf_8_is_refused_as_a_problem(server: Server) -> None:
+    head = "GET /v1/config?한=글 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answer = parse(server.raw(head.encode()))
+    assert answer.status == 422
+    assert answer.json["errors"][0]["parameter"] == "한"
+
+
+def test_a_second_server_on_the_port_is_refused(server: Server, environ: dict[str, str]) -> None:
+    done = run(["serve"], environ | {"TESSERA_PORT": str(server.port)})
+    assert done.returncode == 1
+    assert done.stderr == f"Error: Cannot listen on 127.0.0.1, port {server.port}: Address already in use\n"
+
+
+def test_a_host_may_be_named(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
+    with serving(environ | {"TESSERA_HOST": "localhost"}, tmp_path / "server.log") as server:
+        assert server.call("GET", "/health/live").status == 200
+
+
+def test_requests_are_answered_when_nobody_reads_the_log(
+    app: Flask, environ: dict[str, str], tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    with serving(environ, tmp_path / "server.log", stderr=writing) as server:
+        os.close(writing)
+        os.close(reading)
+        assert [server.call("POST", "/v1/users", new_details()).status for _ in range(3)] == [201] * 3
+
+
+def test_processes_end_with_their_parent(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
+    with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "server.log") as server:
+        server.stop(signal.SIGKILL)
+        with pytest.raises(OSError, match="refused"):  # they may take a moment
+            for _ in range(200):
+                server.call("GET", "/health/live")
+                time.sleep(0.05)
 
 
 @contextmanager

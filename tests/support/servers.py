@@ -94,13 +94,20 @@ class Server:
 
 
 @contextmanager
-def serving(environ: Mapping[str, str], log: Path) -> Iterator[Server]:
-    """Start `tessera serve` with these variables and no others, and stop it at the end."""
+def serving(environ: Mapping[str, str], log: Path, stderr: int | None = None) -> Iterator[Server]:
+    """Start `tessera serve` with these variables and no others, and stop it at the end.
+
+    What it writes goes to `log`, or to the descriptor `stderr`.
+    """
     port = free_port()
     environ = {"PATH": os.environ["PATH"], "TESSERA_PORT": str(port), **environ}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api", "serve"], cwd=ROOT, env=environ, stdout=output, stderr=output
+            [sys.executable, "-m", "api", "serve"],
+            cwd=ROOT,
+            env=environ,
+            stdout=output,
+            stderr=output if stderr is None else stderr,
         )
         server = Server(process, port, log)
         try:
