@@ -85,7 +85,7 @@ def test_its_curl_lines_carry_a_person_from_sign_up_to_being_refused(copy: Path,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    signed_up, signed_in, me, changed, refreshed, refused, admin = done.stdout.split("@@ ")[1:]
+    signed_up, signed_in, me, changed, refreshed, refused, admin, _removed = done.stdout.split("@@ ")[1:]
     assert '"username":"mina"' in signed_up
     assert signed_in.strip() == "1", "the tokens go to a file"
     assert '"username":"mina"' in me
@@ -94,6 +94,7 @@ def test_its_curl_lines_carry_a_person_from_sign_up_to_being_refused(copy: Path,
     assert refreshed.strip() == "4", "the tokens go to a file"
     assert '"code":"invalid_token"' in refused
     assert "Created the administrator admin" in admin
+    assert not (copy / "tokens.json").exists()
 
 
 def test_ci_runs_the_command_for_the_tests() -> None:
