@@ -38,6 +38,12 @@ def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row
         return connection.execute(statement, parameters).one_or_none()
 
 
+def write_one(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
+    """Carry out one statement in a transaction of its own, before a unit of work has begun."""
+    with db.engine.begin() as connection:
+        connection.execute(statement, parameters)
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """Write: all of it is committed at the end, or none of it is.

@@ -13,7 +13,8 @@ class Session(Base):
     """A signed-in device.
 
     `generation` is the number of the one refresh token that is good; `rotated_at` is when the one
-    before it was exchanged. `expires_at` is the absolute end, which nothing extends.
+    before it was exchanged, and `confirmed` tells whether what came of that exchange was used here: if
+    not, its answer may be lost. `expires_at` is the absolute end, which nothing extends.
     """
 
     __tablename__ = "sessions"
@@ -23,6 +24,7 @@ class Session(Base):
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     generation: Mapped[int]
     rotated_at: Mapped[datetime | None]
+    confirmed: Mapped[bool]
     device_name: Mapped[str | None] = mapped_column(sa.String(100))
     user_agent: Mapped[str | None] = mapped_column(sa.String(500))
     ip: Mapped[str | None] = mapped_column(sa.String(45))

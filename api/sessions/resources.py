@@ -60,8 +60,9 @@ class Refresh(Resource):
     def post(self, refresh_token: str) -> dict[str, Any]:
         """Exchange a refresh token for new tokens.
 
-        For a short while the token before the current one gives the current tokens again, so
-        parallel requests and a lost answer do no harm. An older one ends the session.
+        The token before the current one gives the current tokens again: for a short while, so that
+        parallel requests do no harm, and as long as those were never used, for the answer with them may
+        be lost. After that it ends the session, and so does any older one.
         """
         return service.refresh(refresh_token)
 

@@ -45,7 +45,7 @@ _LIVE = (
 )
 _OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
 _CALLER = (
-    sa.select(Session.created_at.label("signed_in_at"), *users.ROW)
+    sa.select(Session.created_at.label("signed_in_at"), Session.generation, Session.confirmed, *users.ROW)
     .join_from(Session, User, User.id == Session.user_id)
     .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
     .where(User.status == ACTIVE, *_LIVE)
@@ -56,11 +56,18 @@ _ROTATE = (
     .where(*_LIVE, _OF_ACTIVE_USER)
     .values(
         generation=Session.generation + 1,
+        confirmed=False,
         rotated_at=sa.bindparam("now", type_=UtcDateTime()),
         last_used_at=sa.bindparam("now", type_=UtcDateTime()),
     )
     .returning(Session)
     .execution_options(synchronize_session=False)
+)
+
+_CONFIRM = (
+    sa.update(Session)
+    .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("used"))
+    .values(confirmed=True)
 )
 
 
@@ -128,6 +135,7 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
         id=new_id(),
         user_id=user.id,
         generation=0,
+        confirmed=True,
         device_name=device_name,
         ip=device.ip,
         user_agent=device.user_agent,
@@ -145,9 +153,9 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
 def refresh(refresh_token: str) -> dict[str, Any]:
     """Exchange a refresh token and return its session with new tokens.
 
-    The token before the current one gives the current ones again for a while: an answer may get
-    lost, and two tabs may ask at once. Raises InvalidRefreshToken, SessionEnded, or
-    RefreshTokenReused, which ends the session.
+    The token before the current one gives the current ones again: as long as those were never used,
+    for their answer may be lost, and for a while after, for two tabs may ask at once. Raises
+    InvalidRefreshToken, SessionEnded, or RefreshTokenReused, which ends the session.
     """
     session_id, generation = tokens.read_refresh_token(refresh_token)
     live = _live_at(clock.now())
@@ -159,13 +167,16 @@ def refresh(refresh_token: str) -> dict[str, Any]:
 def authenticate(access_token: str) -> Identity:
     """Return whose token it is; raises InvalidToken unless its session and its user are live.
 
-    One query: a session that was signed out is refused at the next request.
+    One query: a session that was signed out is refused at the next request. The first use of what a
+    refresh gave is noted.
     """
-    user_id, session_id = tokens.read_access_token(access_token)
+    user_id, session_id, generation = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
     row = work.read_one(_CALLER, named | _live_at(clock.now()))
     if row is None:
         raise InvalidToken()
+    if not row.confirmed and row.generation == generation:
+        work.write_one(_CONFIRM, {"session_id": session_id, "used": generation})
     return Identity(user_id, session_id, users.permissions_of(row.roles), row.signed_in_at, record=row)
 
 
@@ -204,14 +215,15 @@ def _live_at(now: datetime) -> dict[str, Any]:
 
 
 def _not_rotated(session_id: UUID, generation: int, live: dict[str, Any]) -> Session:
-    """Return the session of the token before the current one, within the overlap; else refuse."""
+    """Return the session of the token before the current one, while that may be shown; else refuse."""
     query = sa.select(Session).where(Session.id == session_id, *_LIVE, _OF_ACTIVE_USER).with_for_update()
     session = db.session.scalar(query, live)
     if session is None:
         raise SessionEnded()
     overlap = timedelta(seconds=setting(OVERLAP_SECONDS))
     is_previous = session.generation == generation + 1
-    if is_previous and session.rotated_at and live["now"] - session.rotated_at <= overlap:
+    is_recent = session.rotated_at is not None and live["now"] - session.rotated_at <= overlap
+    if is_previous and (is_recent or not session.confirmed):
         return session
     _end(Session.id == session_id, because="refresh_token_reused")
     emit(RefreshTokenReuse(session_id))
@@ -231,6 +243,7 @@ def _with_tokens(session: Session, user: User) -> dict[str, Any]:
         user.id,
         {
             "sid": str(session.id),
+            "gen": session.generation,
             "roles": user.roles,
             "scope": " ".join(sorted(users.permissions_of(user.roles))),
             "amr": session.amr,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import jwt
@@ -38,7 +38,7 @@ CLOCK_SKEW = 30  # seconds that the clocks of two servers may differ
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (FIPS 186-5)
 _CLAIMS = {
     "iss": str, "sub": str, "aud": str, "jti": str, "sid": str, "scope": str,
-    "iat": int, "nbf": int, "exp": int, "auth_time": int, "roles": list, "amr": list,
+    "iat": int, "nbf": int, "exp": int, "auth_time": int, "gen": int, "roles": list, "amr": list,
 }  # fmt: skip
 _random = random.SystemRandom()
 _REFRESH = re.compile(r"tsr_([A-Za-z0-9_-]{70})")
@@ -86,6 +86,14 @@ class SigningKeys:
         ]
 
 
+class Bearer(NamedTuple):
+    """Whom an access token is of, and with which generation of the session it was issued."""
+
+    user_id: UUID
+    session_id: UUID
+    generation: int
+
+
 class VerifiedTokens:
     """Whose the tokens are that were verified before, by digest: a signature costs 100 us to verify.
 
@@ -95,21 +103,21 @@ class VerifiedTokens:
     def __init__(self, most: int = 4096) -> None:
         self._most = most
         self._adding = Lock()
-        self._known: dict[bytes, tuple[float, tuple[UUID, UUID]]] = {}
+        self._known: dict[bytes, tuple[float, Bearer]] = {}
 
-    def get(self, digest: bytes) -> tuple[UUID, UUID] | None:
-        """Return (user id, session id), or None for a token that is not known or has expired."""
-        until, names = self._known.get(digest, (0.0, None))
-        return names if clock.now().timestamp() < until else None
+    def get(self, digest: bytes) -> Bearer | None:
+        """Return whose the token is, or None for one that is not known or has expired."""
+        until, bearer = self._known.get(digest, (0.0, None))
+        return bearer if clock.now().timestamp() < until else None
 
-    def add(self, digest: bytes, claims: dict[str, Any]) -> tuple[UUID, UUID]:
-        """Remember a token whose claims are verified, and return (user id, session id)."""
-        names = UUID(claims["sub"]), UUID(claims["sid"])
+    def add(self, digest: bytes, claims: dict[str, Any]) -> Bearer:
+        """Remember a token whose claims are verified, and return whose it is."""
+        bearer = Bearer(UUID(claims["sub"]), UUID(claims["sid"]), claims["gen"])
         with self._adding:
             while len(self._known) >= self._most:
                 del self._known[next(iter(self._known))]
-            self._known[digest] = claims["exp"] + CLOCK_SKEW, names
-        return names
+            self._known[digest] = claims["exp"] + CLOCK_SKEW, bearer
+        return bearer
 
 
 def init_tokens(app: Flask, settings: Settings) -> None:
@@ -152,8 +160,8 @@ def make_access_token(user_id: UUID, claims: dict[str, Any]) -> AccessToken:
     return AccessToken(text, expires_at)
 
 
-def read_access_token(token: str) -> tuple[UUID, UUID]:
-    """Return (user id, session id) of a token of ours; raises InvalidToken for any other.
+def read_access_token(token: str) -> Bearer:
+    """Return whose token it is; raises InvalidToken for one that is not ours.
 
     A token that was verified before is remembered until it expires.
     """

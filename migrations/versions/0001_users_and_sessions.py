@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("rotated_at", sa.DateTime(timezone=True)),
+        sa.Column("confirmed", sa.Boolean(), nullable=False),
         sa.Column("device_name", sa.String(100)),
         sa.Column("user_agent", sa.String(500)),
         sa.Column("ip", sa.String(45)),

@@ -31,7 +31,21 @@ ME = "/v1/users/me"
 LIFETIME = 900  # seconds, by default
 SKEW = 30  # seconds
 SLOW = 15  # seconds that a test may take between making a token and sending it
-REGISTERED = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "roles", "scope", "amr", "auth_time"]
+REGISTERED = [
+    "iss",
+    "sub",
+    "aud",
+    "iat",
+    "nbf",
+    "exp",
+    "jti",
+    "sid",
+    "roles",
+    "scope",
+    "amr",
+    "auth_time",
+    "gen",
+]
 DROP = object()
 RSA = rsa.generate_private_key(65537, 2048)
 
