@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -18,6 +18,7 @@ from api.kit.commands import AppFactory, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
 from api.kit.db import lacks_tables
 from api.kit.feature import Feature
+from api.kit.logs import open_stderr
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
 
@@ -54,6 +55,7 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        open_stderr()
         os.umask(0o077)  # the database and its keys are nobody else's to read
         with _in_words():
             return super().invoke(ctx)
@@ -80,6 +82,8 @@ def _in_words() -> Iterator[None]:
         raise click.ClickException(f"The database does not answer: {error.orig}") from error
     except CommandError as error:
         raise click.ClickException(f"The migrations do not fit the database: {error}") from error
+    except BrokenPipeError:
+        raise  # who reads our output has enough: click ends without a word
     except OSError as error:
         raise click.ClickException(f"{error.strerror}: {error.filename}") from error
 
@@ -111,7 +115,8 @@ def serve() -> None:
     if migrations.behind_at(sa.make_url(settings[DATABASE_URL]), migrations.histories(features)):
         click.echo("The database is not migrated, so little will work. Run: tessera migrate", err=True)
     shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    click.echo(WELCOME.format(address=shown, command=_command()), err=True)
+    with suppress(OSError):  # a full disk behind the standard error is no reason not to serve
+        click.echo(WELCOME.format(address=shown, command=_command()), err=True)
     server.serve(
         "api.server:make_wsgi_app",
         host=address,
@@ -128,8 +133,9 @@ def _claimed(settings: Settings) -> tuple[str, int]:
     host, port = settings[HOST], settings[PORT]
     try:
         return server.claim(host, port), port
-    except OSError as error:
-        raise click.ClickException(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "that is no host"
+        raise click.ClickException(f"Cannot listen on {host}, port {port}: {reason}") from error
 
 
 def _command() -> str:

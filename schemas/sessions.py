@@ -119,7 +119,7 @@ class TokensAnswer(Answer):
     refresh_token = Verbatim(
         maximum=1024,
         metadata={
-            "description": "Good for one refresh.",
+            "description": "To be exchanged, once, when the access token expires.",
             "example": "tsr_AZnSpHsefGOfIW8KS4wtEAAAAAEx8nJ0kQ2vVJm1b7eH5oYc",
         },
     )

@@ -9,7 +9,7 @@ import yaml
 from flask import Flask
 
 from api.app import create_app
-from api.kit.db import db
+from api.kit.db import db, dispose
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
@@ -46,7 +46,7 @@ def _app(environ: dict[str, str]) -> Iterator[Flask]:
         yield app
     finally:
         with app.app_context():
-            db.engine.dispose()
+            dispose()
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,8 @@ def _is_postgresql(url: URL) -> bool:
 
 
 def _is_sqlite_file(url: URL) -> bool:
-    return url.drivername == "sqlite" and not url.host and url.database not in (None, "", ":memory:")
+    is_file = url.database not in (None, "", ":memory:")
+    return url.drivername == "sqlite" and not url.host and not url.query and is_file
 
 
 def _default_secret(settings: Settings) -> tuple[str, ...]:

@@ -102,7 +102,13 @@ def init_database(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     with app.app_context():
         prepare(db.engine)
-        cast("dict[str | None, sa.Engine]", db.engines)[READING] = _reading_engine(db.engine)
+        cast("dict[str | None, sa.Engine]", db.engines)[READING] = _reading_engine(db.engine, settings)
+
+
+def dispose() -> None:
+    """Close the connections of the current app."""
+    for engine in db.engines.values():
+        engine.dispose()
 
 
 def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
@@ -138,10 +144,13 @@ def prepare(engine: sa.Engine) -> None:
         sqlite.prepare(engine)
 
 
-def _reading_engine(engine: sa.Engine) -> sa.Engine:
-    if engine.dialect.name == "sqlite":
-        return engine.execution_options(reading=True)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+def _reading_engine(engine: sa.Engine, settings: Settings) -> sa.Engine:
+    """Return an engine that reads; on SQLite with connections that no waiting writer holds."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    reading = sa.create_engine(engine.url, **engine_options(engine.url, settings[THREADS] // 3))
+    prepare(reading)
+    return reading.execution_options(reading=True)
 
 
 def is_unavailable(error: DBAPIError) -> bool:

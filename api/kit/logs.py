@@ -1,10 +1,12 @@
 """Structured logs: JSON lines on the standard error, never a body and never a secret."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -46,6 +48,7 @@ _PROCESSORS: list[Any] = [
 
 def configure_logs() -> None:
     """Write every log line of this process, ours and the libraries', as one JSON object."""
+    open_stderr()
     _write_json(cache_logger_on_first_use=True)
     render: list[Any] = [
         ProcessorFormatter.remove_processors_meta,
@@ -56,6 +59,12 @@ def configure_logs() -> None:
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=foreign, processors=render))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def open_stderr() -> None:
+    """Give a process that was started without a standard error one that goes nowhere."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for the life of the process
 
 
 def init_logs(app: Flask) -> None:

@@ -30,8 +30,9 @@ def load(target: str, threads: int, body_limit: int, body_timeout: float) -> Bri
 def claim(host: str, port: int) -> str:
     """Return the address of a host, once it is clear that this port of it is free.
 
-    granian lets processes share a port: two services would then get each other's requests. Raises
-    OSError when the host is not of this machine, or the port is in use.
+    granian lets processes share a port: two services would then get each other's requests. (Two that
+    start in the same instant are not told apart.) Raises OSError when the host is not of this
+    machine, or the port is in use; UnicodeError when it is no host.
     """
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]

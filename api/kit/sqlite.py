@@ -6,7 +6,8 @@ from threading import Lock
 import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as WaitTimeout
 
-BUSY_TIMEOUT = 5  # seconds that a writer waits for another one
+BUSY_TIMEOUT = 5  # seconds that a writer waits for one of another process
+TURN_TIMEOUT = 2  # seconds that it waits before that for those of its own
 _HAS_TURN = "tessera.has_turn"
 
 
@@ -23,7 +24,7 @@ def prepare(engine: sa.Engine) -> None:
         if connection.get_execution_options().get("reading"):
             return
         if not connection.info.get(_HAS_TURN):
-            if not turn.acquire(timeout=BUSY_TIMEOUT):
+            if not turn.acquire(timeout=TURN_TIMEOUT):
                 raise WaitTimeout("another writer took too long")
             connection.info[_HAS_TURN] = True
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -35,6 +36,7 @@ def prepare(engine: sa.Engine) -> None:
     sa.event.listen(engine, "connect", _set_up)
     sa.event.listen(engine, "begin", begin)
     sa.event.listen(engine, "checkin", give_back)
+    sa.event.listen(engine, "detach", give_back)
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:

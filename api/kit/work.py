@@ -5,9 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.kit.db import READING, db
 from api.kit.problems import Problem
+
+log = structlog.get_logger(source="tessera.work")
 
 
 @contextmanager
@@ -38,10 +43,16 @@ def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row
         return connection.execute(statement, parameters).one_or_none()
 
 
-def write_one(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
-    """Carry out one statement in a transaction of its own, before a unit of work has begun."""
-    with db.engine.begin() as connection:
-        connection.execute(statement, parameters)
+def note(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
+    """Carry out one statement in a transaction of its own, before a unit of work has begun.
+
+    It is a note that does without: when the database cannot take it now, that is logged.
+    """
+    try:
+        with db.engine.begin() as connection:
+            connection.execute(statement, parameters)
+    except (DBAPIError, PoolTimeout) as error:
+        log.warning("note_not_taken", cause=type(error).__name__)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def build_environ(scope: Scope) -> Environ:
         "SERVER_PROTOCOL": _PROTOCOLS[scope.http_version],
         "REMOTE_ADDR": _split_address(scope.client)[0],
         "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": sys.stderr,
     }
     environ["SERVER_NAME"], environ["SERVER_PORT"] = _split_server(scope.server)
     size = len(environ)
@@ -66,7 +67,6 @@ _PROTOCOLS = {"1": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
 _CONSTANT: Environ = {
     "SCRIPT_NAME": "",
     "wsgi.version": (1, 0),
-    "wsgi.errors": sys.stderr,
     "wsgi.multithread": True,
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,

@@ -74,7 +74,7 @@ class CurrentSession(Resource):
 
         The session's tokens are refused from the next request on.
         """
-        service.sign_out(caller().user_id, caller().session_id)
+        service.sign_out_here(caller())
 
 
 class UserSessions(Resource):

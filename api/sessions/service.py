@@ -32,7 +32,7 @@ ABSOLUTE_SECONDS = Setting(
     integer(60, 3650 * DAY),
 )  # fmt: skip
 OVERLAP_SECONDS = Setting(
-    "REFRESH_OVERLAP_SECONDS", "For so long an exchanged refresh token gives its successor again.", 30,
+    "REFRESH_OVERLAP_SECONDS", "For so long an exchanged token gives its successor again, used or not.", 30,
     integer(0, 300),
 )  # fmt: skip
 
@@ -66,7 +66,13 @@ _ROTATE = (
 
 _CONFIRM = (
     sa.update(Session)
-    .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("used"))
+    .where(
+        Session.id.in_(
+            sa.select(Session.id)
+            .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("used"))
+            .with_for_update(skip_locked=True)
+        )
+    )
     .values(confirmed=True)
 )
 
@@ -168,7 +174,7 @@ def authenticate(access_token: str) -> Identity:
     """Return whose token it is; raises InvalidToken unless its session and its user are live.
 
     One query: a session that was signed out is refused at the next request. The first use of what a
-    refresh gave is noted.
+    refresh gave is noted as well, once, and by the next use when that cannot be done now.
     """
     user_id, session_id, generation = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
@@ -176,7 +182,7 @@ def authenticate(access_token: str) -> Identity:
     if row is None:
         raise InvalidToken()
     if not row.confirmed and row.generation == generation:
-        work.write_one(_CONFIRM, {"session_id": session_id, "used": generation})
+        work.note(_CONFIRM, {"session_id": session_id, "used": generation})
     return Identity(user_id, session_id, users.permissions_of(row.roles), row.signed_in_at, record=row)
 
 
@@ -195,6 +201,11 @@ def sign_out(user_id: UUID, session_id: UUID | None) -> None:
     named = (Session.user_id == user_id, Session.id == session_id)
     if not _end(*named, *_LIVE, because="signed_out"):
         raise NotFound()
+
+
+def sign_out_here(caller: Identity) -> None:
+    """End the caller's own session; that it ended meanwhile is as good."""
+    _end(Session.id == caller.session_id, because="signed_out")
 
 
 def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:

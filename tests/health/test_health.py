@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from api.kit.db import db
+from api.kit.db import dispose
 from tests.conftest import SECRET
 from tests.support import databases
 from tests.support.clients import ContractClient, client_of
@@ -30,7 +30,7 @@ def test_before_the_migrations_it_is_alive_and_not_ready(kind: str, tmp_path: Pa
         assert client.get("/health/live").status_code == 200
         answer = client.get("/health/ready")
         with app.app_context():
-            db.engine.dispose()
+            dispose()
     assert answer.status_code == 503
     assert answer.get_json()["code"] == "not_ready"
     assert answer.get_json()["detail"] == "Not ready: migrations."

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from api.kit.db import db
+from api.kit.db import dispose
 from tests.conftest import SECRET
 from tests.support.clients import ContractClient, client_of
 
@@ -30,7 +30,7 @@ def _offline_app(folder: Path) -> Iterator[Flask]:
     )
     yield app
     with app.app_context():
-        db.engine.dispose()
+        dispose()
 
 
 @pytest.fixture(scope="session")

@@ -552,7 +552,7 @@ def test_every_operation_that_needs_the_database_says_that_it_is_gone(offline: C
     app = offline.application
     with app.test_request_context():
         now = int(time.time())
-        claims = {"sid": str(uuid4()), "roles": [], "scope": "", "amr": ["pwd"], "auth_time": now}
+        claims = {"sid": str(uuid4()), "roles": [], "scope": "", "amr": ["pwd"], "auth_time": now, "gen": 0}
         access = tokens.make_access_token(uuid4(), claims).text
         refresh = tokens.make_refresh_token(uuid4(), 0)
     for op in operations(app):

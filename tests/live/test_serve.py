@@ -184,6 +184,12 @@ def test_requests_are_answered_when_nobody_reads_the_log(
         assert [server.call("POST", "/v1/users", new_details()).status for _ in range(3)] == [201] * 3
 
 
+def test_it_serves_without_a_standard_error(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
+    with serving(environ, tmp_path / "server.log", closed=True) as server:
+        assert server.call("POST", "/v1/users", new_details()).status == 201
+        assert server.call("GET", "/v1/users/me").status == 401
+
+
 def test_processes_end_with_their_parent(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
     with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "server.log") as server:
         server.stop(signal.SIGKILL)

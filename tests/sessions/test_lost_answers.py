@@ -1,12 +1,18 @@
 """A refresh whose answer was lost drops nobody, however late; one that arrived lets no old token in."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
+from api.kit import work
+from api.kit.db import db
+from api.sessions.models import Session
 from tests.support.clients import Person
 from tests.support.watching import session_row, statements
 
@@ -90,6 +96,17 @@ def test_a_lost_answer_does_not_outlive_a_sign_out(mina: Person, clock: time_mac
     old = _rotate(mina)
     assert mina.call("DELETE", "/v1/sessions/current").status_code == 204
     assert _code(mina, old) == "session_ended"
+
+
+def test_a_first_use_that_cannot_be_noted_is_answered_all_the_same(app: Flask, mina: Person) -> None:
+    old = _rotate(mina)
+    with app.app_context(), work.writing():
+        held = sa.select(Session).where(Session.id == UUID(mina.tokens["session"]["id"])).with_for_update()
+        db.session.scalar(held)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(mina.call, "GET", "/v1/users/me").result(15)
+    assert answer.status_code == 200
+    assert _code(mina, old) == "ok", "it was not noted"
 
 
 def test_the_first_use_is_noted_once(app: Flask, mina: Person) -> None:

@@ -250,3 +250,9 @@ def test_a_token_that_is_not_authentic_costs_no_query(app: Flask, mina: Person) 
     with statements(app) as seen:
         answer = mina.client.get("/v1/users/me", headers={"Authorization": f"Bearer {forged}"})
     assert (answer.status_code, seen) == (401, [])
+
+
+def test_of_parallel_sign_outs_none_is_told_that_there_is_nothing_here(mina: Person) -> None:
+    answers = in_parallel(6, lambda _: mina.call("DELETE", "/v1/sessions/current").status_code)
+    assert set(answers) <= {204, 401}
+    assert 204 in answers

@@ -38,21 +38,29 @@ def statements(app: Flask) -> Iterator[list[Statement]]:
         if not text.startswith("BEGIN"):
             seen.append(Statement(text, parameters))
 
-    with app.app_context():
-        engine = db.engine
-    sa.event.listen(engine, "before_cursor_execute", note)
+    engines = _engines(app)
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen
     finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+        for engine in engines:
+            sa.event.remove(engine, "before_cursor_execute", note)
 
 
 def connections_in_use(app: Flask) -> int:
-    """Return how many connections of the app's pool are taken."""
+    """Return how many connections of the app's pools are taken."""
+    pools = [engine.pool for engine in _engines(app)]
+    return sum(pool.checkedout() for pool in pools if isinstance(pool, sa.QueuePool))
+
+
+def _engines(app: Flask) -> list[sa.Engine]:
+    """Return the app's engines, one for each pool."""
     with app.app_context():
-        pool = db.engine.pool
-    assert isinstance(pool, sa.QueuePool)
-    return pool.checkedout()
+        by_pool: dict[int, sa.Engine] = {}
+        for engine in db.engines.values():
+            by_pool.setdefault(id(engine.pool), engine)
+        return list(by_pool.values())
 
 
 def user_row(app: Flask, user_id: str) -> User:
