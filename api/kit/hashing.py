@@ -89,24 +89,31 @@ class Queue:
 
 
 class Slots:
-    """`count` locks in a folder, held over processes."""
+    """`count` locks in a folder, held over processes; the threads of this one queue for them in order."""
 
     def __init__(self, folder: Path, count: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._count = count
+        self._turns = BoundedSemaphore(count)
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold one of the locks; raises Overloaded when none gets free for WAIT_SECONDS."""
-        slot = self._take()
-        try:
-            yield
-        finally:
-            os.close(slot)
-
-    def _take(self) -> int:
         deadline = clock.monotonic() + WAIT_SECONDS
+        if not self._turns.acquire(timeout=WAIT_SECONDS):
+            raise Overloaded()
+        try:
+            slot = self._take(deadline)
+            try:
+                yield
+            finally:
+                os.close(slot)
+        finally:
+            self._turns.release()
+
+    def _take(self, deadline: float) -> int:
+        """Return a lock; other processes are waited for by looking again and again."""
         while (slot := self._free()) is None:
             if clock.monotonic() > deadline:
                 raise Overloaded()
