@@ -170,7 +170,9 @@ def cause(error: DBAPIError) -> str:
 def lacks_tables(error: DBAPIError) -> bool:
     """Tell whether a statement failed because the database is not migrated."""
     undefined = ("42P01", "42703")  # table, column (PostgreSQL, appendix A)
-    return getattr(error.orig, "sqlstate", None) in undefined or "no such " in str(error.orig)
+    if isinstance(error.orig, sqlite3.Error):
+        return "no such " in str(error.orig)
+    return getattr(error.orig, "sqlstate", None) in undefined
 
 
 @contextmanager

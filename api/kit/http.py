@@ -8,7 +8,6 @@ import orjson
 import structlog
 from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
-from flask_jwt_extended.exceptions import JWTExtendedException
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
@@ -92,7 +91,6 @@ def init_http(app: Flask) -> None:
     app.register_error_handler(HTTPException, lambda e: _refuse(_problem_of(e)))
     for kind in (DBAPIError, PoolTimeout):
         app.register_error_handler(kind, _refuse_without_database)
-    app.register_error_handler(JWTExtendedException, lambda e: _refuse(problems.InvalidToken()))
     app.register_error_handler(Exception, _refuse_unexpected)
 
 

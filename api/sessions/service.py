@@ -63,7 +63,6 @@ _ROTATE = (
     .returning(Session)
     .execution_options(synchronize_session=False)
 )
-
 _CONFIRM = (
     sa.update(Session)
     .where(
