@@ -41,6 +41,7 @@ from api.kit.logs import configure_logs, init_logs
 from api.kit.operation import operation
 from api.sessions import service as sessions
 from api.sessions import tokens
+from api.sessions.keys import keyring
 from api.users import service as users
 from api.users.models import User
 from benchmarks import tessera
@@ -292,7 +293,7 @@ def _signature(token: str) -> Callable[[], object]:
     signed, _, signature = token.rpartition(".")
     raw = jwt.utils.base64url_decode(signature)
     der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
-    key, algorithm = tokens.signing_keys().signing.public_key(), ec.ECDSA(SHA256())
+    key, algorithm = keyring().signing().public, ec.ECDSA(SHA256())
     return lambda: key.verify(der, signed.encode(), algorithm)
 
 

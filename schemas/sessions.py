@@ -16,7 +16,7 @@ from schemas.base import (
     list_of,
     one_of,
 )
-from schemas.users import UserAnswer, UserPath
+from schemas.users import UserAnswer, UserPath, password
 
 
 class SessionCreate(Request):
@@ -28,12 +28,7 @@ class SessionCreate(Request):
         required=True,
         metadata={"description": "A username or an e-mail address.", "example": "mina"},
     )
-    password = Verbatim(
-        minimum=1,
-        maximum=1024,
-        required=True,
-        metadata={"format": "password", "example": "correct horse battery staple"},
-    )
+    password = password(required=True)
     device_name = Text(
         minimum=1,
         maximum=100,
@@ -43,8 +38,8 @@ class SessionCreate(Request):
     )
 
 
-class SessionRefresh(Request):
-    """What refreshing takes."""
+class RefreshToken(Request):
+    """What refreshing, and signing out without an access token, takes."""
 
     refresh_token = Verbatim(
         minimum=1,
@@ -52,6 +47,12 @@ class SessionRefresh(Request):
         required=True,
         metadata={"format": "password", "example": "tsr_AZnSpHsefGOfIW8KS4wtEAAAAAEx8nJ0kQ2vVJm1b7eH5oYc"},
     )
+
+
+class SessionReauthenticate(Request):
+    """What proving once more who one is takes."""
+
+    password = password(required=True)
 
 
 class SessionPath(UserPath):
@@ -114,7 +115,7 @@ class TokensAnswer(Answer):
         metadata={"description": "A JWT (RFC 9068).", "example": "eyJhbGciOiJFUzI1NiIsImtpZCI6..."},
     )
     token_type = Text(maximum=20, metadata={"example": "Bearer"})
-    expires_in = Integer(1, 86400, metadata={"description": "Seconds.", "example": 873})
+    expires_in = Integer(0, 86400, metadata={"description": "Seconds.", "example": 873})
     expires_at = Timestamp(metadata={"example": "2026-11-22T09:45:33.000000Z"})
     refresh_token = Verbatim(
         maximum=1024,
@@ -133,3 +134,67 @@ class KeySetAnswer(Answer):
         20,
         metadata={"example": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "..."}]},
     )
+
+
+class AuthorizationServerAnswer(Answer):
+    """Where to find what verifies access tokens (RFC 8414)."""
+
+    issuer = Text(maximum=300, metadata={"example": "https://id.example.com"})
+    jwks_uri = Text(maximum=400, metadata={"example": "https://id.example.com/.well-known/jwks.json"})
+    revocations_uri = Text(maximum=400, metadata={"example": "https://id.example.com/v1/revocations"})
+    service_documentation = Text(maximum=400, metadata={"example": "https://id.example.com/openapi.json"})
+    response_types_supported = list_of(
+        Text(maximum=80), 20, metadata={"description": "None: this is no OAuth server.", "example": []}
+    )
+    grant_types_supported = list_of(Text(maximum=80), 20, metadata={"description": "None.", "example": []})
+
+
+class RevocationList(Request):
+    """The query of the feed of what ended."""
+
+    since = Integer(
+        0,
+        10**18 - 1,
+        parameter=True,
+        load_default=0,
+        metadata={"description": "The `next_since` of the answer before; 0 to begin."},
+    )
+    limit = Integer(1, 1000, parameter=True, load_default=200, metadata={"description": "Items on the page."})
+
+
+class RevocationAnswer(Answer):
+    """Something that ended before its time."""
+
+    session_id = Id(
+        allow_none=True,
+        metadata={
+            "description": "The `sid` of its tokens; null when the whole user ended.",
+            "example": "0199d2a4-8c2f-7a10-8e44-1b9d3f5a7c20",
+        },
+    )
+    user_id = Id(metadata={"example": "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"})
+    reason = Text(
+        maximum=30,
+        metadata={
+            "description": "`signed_out`, `refresh_token_reused`, `password_changed`, `user_deleted`, "
+            "`evicted`; more may come.",
+            "example": "signed_out",
+        },
+    )
+    ended_at = Timestamp(metadata={"example": "2026-11-22T09:45:33.000000Z"})
+    forget_at = Timestamp(
+        metadata={
+            "description": "When no token of it is left, and the entry is of no use any more.",
+            "example": "2026-11-22T10:01:33.000000Z",
+        }
+    )
+
+
+class RevocationListAnswer(Answer):
+    """What ended, in the order in which it did."""
+
+    items = list_of(fields.Nested(RevocationAnswer), 1000)
+    next_since = Integer(
+        0, 2**63 - 1, metadata={"description": "To be sent as `since` the next time.", "example": 4711}
+    )
+    more = Boolean(metadata={"description": "Whether there is more at once.", "example": False})

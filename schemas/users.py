@@ -46,6 +46,26 @@ def _email(**kwargs: Any) -> Text:
     )
 
 
+def password(**kwargs: Any) -> Verbatim:
+    """Return the field of a password that is already somebody's."""
+    metadata = {"format": "password", "example": "correct horse battery staple"}
+    return Verbatim(minimum=1, maximum=1024, metadata=metadata, **kwargs)
+
+
+def new_password() -> Verbatim:
+    """Return the field of a password that is to become somebody's."""
+    return Verbatim(
+        minimum=PASSWORD_MINIMUM,
+        maximum=1024,
+        required=True,
+        metadata={
+            "description": "At least 8 code points and at most 1,024 bytes; any characters.",
+            "format": "password",
+            "example": "another horse battery staple",
+        },
+    )
+
+
 def _display_name() -> Text:
     return Text(minimum=1, maximum=200, allow_none=True, metadata={"example": "Mina Kim"})
 
@@ -81,16 +101,7 @@ class UserCreate(Request):
 
     username = _username(required=True)
     email = _email(required=True)
-    password = Verbatim(
-        minimum=PASSWORD_MINIMUM,
-        maximum=1024,
-        required=True,
-        metadata={
-            "description": "At least 8 code points and at most 1,024 bytes; any characters.",
-            "format": "password",
-            "example": "correct horse battery staple",
-        },
-    )
+    password = new_password()
     display_name = _display_name()
     locale = _locale()
     user_metadata = _metadata("metadata", "The user's own.")

@@ -32,7 +32,7 @@ from api.kit.problems import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from api.kit.settings import Settings
+from api.kit.settings import Setting, Settings
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
 
@@ -122,7 +122,7 @@ class Operation:
     def _respond(self, result: Any) -> Any:
         """Return what Flask-RESTful encodes; dumping is still part of the unit of work."""
         value, headers = (result.value, dict(result.headers)) if isinstance(result, Answer) else (result, {})
-        headers["Cache-Control"] = f"max-age={self.max_age}" if self.max_age else "no-store"
+        headers["Cache-Control"] = f"public, max-age={self.max_age}" if self.max_age else "no-store"
         if self.etag and value is not None:
             tag = self.etag(value)
             headers["ETag"] = f'"{tag}"'
@@ -185,14 +185,14 @@ def operation(
     etag: Callable[[Any], str] | None = None,
     fresh: bool = False,
     database: bool = True,
-    max_age: int | None = None,
+    max_age: int | Setting[int] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Callable[[Method], Method]:
     """Declare a method of a resource.
 
     What the schemas load becomes the method's keyword arguments; its docstring is the
     documentation. `access` and `body` may be functions of the settings. `headers` names the
-    headers of the success and what they hold; `max_age` lets caches keep it, in seconds.
+    headers of the success and what they hold; `max_age` lets caches keep it, in seconds or by a setting.
     """
 
     def declare(function: Method) -> Method:
@@ -212,7 +212,7 @@ def operation(
                 etag=etag,
                 fresh=fresh,
                 database=database,
-                max_age=max_age,
+                max_age=settings[max_age] if isinstance(max_age, Setting) else max_age,
                 headers=headers or {},
                 safe=method == "GET",
             )

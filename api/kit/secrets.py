@@ -1,8 +1,11 @@
 """Keys for many purposes, derived from the service's one secret."""
 
 import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -13,6 +16,23 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "secret", "password", "exampl
 def derive(secret: str, purpose: str, length: int = 32) -> bytes:
     """Return `length` bytes that only this secret and this purpose give (HKDF-SHA256, RFC 5869)."""
     return HKDF(SHA256(), length, salt=None, info=f"tessera/{purpose}".encode()).derive(secret.encode())
+
+
+class Seal:
+    """Encrypts what is kept in the database, by keys of one purpose, the newest first (Fernet)."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._fernet = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in keys])
+
+    def close(self, content: bytes) -> str:
+        return self._fernet.encrypt(content).decode()
+
+    def open(self, sealed: str) -> bytes:
+        """Return what was sealed; raises ValueError when none of the keys did it."""
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken as error:
+            raise ValueError("was not sealed by any of our secrets") from error
 
 
 def read_secret_keys(value: str) -> tuple[str, ...]:

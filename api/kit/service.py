@@ -12,7 +12,7 @@ from api.kit.http import Api
 from api.kit.identity import Authenticator, Identity, Permission
 from api.kit.operation import Operation, Route, routes_of
 from api.kit.problems import KIT_PROBLEMS, InvalidToken, Problem
-from api.kit.secrets import derive
+from api.kit.secrets import Seal, derive
 from api.kit.settings import Setting, Settings
 
 T = TypeVar("T")
@@ -68,6 +68,10 @@ class Service:
         if purpose not in self._keys:
             self._keys[purpose] = [derive(secret, purpose) for secret in self.settings[SECRET_KEY]]
         return self._keys[purpose]
+
+    def seal(self, purpose: str) -> Seal:
+        """Return what encrypts the purpose's secrets at rest."""
+        return Seal(self.keys(purpose))
 
     def identify(self, credential: str) -> Identity:
         """Return who presents a bearer credential; raises InvalidToken."""

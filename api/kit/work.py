@@ -1,7 +1,8 @@
 """The unit of work: the one place that commits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,16 +44,39 @@ def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row
         return connection.execute(statement, parameters).one_or_none()
 
 
+def read_all(statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    """Return every row that a statement finds, on a connection that is given back at once."""
+    with db.engines[READING].connect() as connection:
+        return connection.execute(statement).all()
+
+
+@contextmanager
+def apart() -> Iterator[sa.Connection]:
+    """Write in a short transaction of its own, before a unit of work has begun to write."""
+    with db.engine.begin() as connection:
+        yield connection
+
+
 def note(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
-    """Carry out one statement in a transaction of its own, before a unit of work has begun.
+    """Carry out one statement apart, before a unit of work has begun to write.
 
     It is a note that does without: when the database cannot take it now, that is logged.
     """
     try:
-        with db.engine.begin() as connection:
+        with apart() as connection:
             connection.execute(statement, parameters)
     except (DBAPIError, PoolTimeout) as error:
         log.warning("note_not_taken", cause=type(error).__name__)
+
+
+def in_turn(name: str) -> None:
+    """Wait until every other unit of work that took this turn has ended, and hold it until this one does.
+
+    What is numbered after that is numbered in the order of commits. SQLite's writers take turns anyway.
+    """
+    if db.engine.dialect.name == "postgresql":
+        key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+        db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
 @contextmanager

@@ -3,11 +3,17 @@
 from api.kit.feature import Feature
 from api.kit.identity import Authenticator, Identity, Permission
 from api.sessions import service
+from api.sessions.commands import key
+from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, KEY_DAYS, KEY_SET_SECONDS
 from api.sessions.resources import (
+    AuthorizationServer,
     CurrentSession,
     KeySet,
+    Reauthentication,
     Refresh,
+    Revocations,
     Sessions,
+    SignOut,
     UserSession,
     UserSessions,
 )
@@ -15,13 +21,17 @@ from api.sessions.service import (
     ABSOLUTE_SECONDS,
     IDLE_SECONDS,
     OVERLAP_SECONDS,
+    SESSIONS_PER_USER,
     InvalidCredentials,
+    RefreshAfterEnd,
+    RefreshTokenForged,
     RefreshTokenReuse,
     RefreshTokenReused,
     SessionEnded,
+    SessionsEnded,
     SessionStarted,
 )
-from api.sessions.tokens import ACCESS_TOKEN_SECONDS, InvalidRefreshToken, init_tokens
+from api.sessions.tokens import InvalidRefreshToken, init_tokens
 from api.users.service import UserDeleted
 
 
@@ -42,19 +52,34 @@ feature = Feature(
     resources=(
         ("/v1/sessions", Sessions),
         ("/v1/sessions/refresh", Refresh),
+        ("/v1/sessions/reauthenticate", Reauthentication),
+        ("/v1/sessions/sign-out", SignOut),
         ("/v1/sessions/current", CurrentSession),
         ("/v1/users/<user_id>/sessions", UserSessions),
         ("/v1/users/<user_id>/sessions/<session_id>", UserSession),
+        ("/v1/revocations", Revocations),
         ("/.well-known/jwks.json", KeySet),
+        ("/.well-known/oauth-authorization-server", AuthorizationServer),
     ),
-    settings=(ACCESS_TOKEN_SECONDS, IDLE_SECONDS, ABSOLUTE_SECONDS, OVERLAP_SECONDS),
+    settings=(
+        ACCESS_TOKEN_SECONDS,
+        IDLE_SECONDS,
+        ABSOLUTE_SECONDS,
+        OVERLAP_SECONDS,
+        SESSIONS_PER_USER,
+        KEY_DAYS,
+        KEY_SET_SECONDS,
+        CLOCK_SKEW_SECONDS,
+    ),
     permissions=(
         Permission("sessions:read", "See every user's sessions."),
         Permission("sessions:write", "End every user's sessions."),
+        Permission("revocations:read", "Follow which sessions and users end."),
     ),
     problems=(InvalidCredentials, InvalidRefreshToken, RefreshTokenReused, SessionEnded),
-    events=(SessionStarted, RefreshTokenReuse),
+    events=(SessionStarted, SessionsEnded, RefreshTokenReuse, RefreshAfterEnd, RefreshTokenForged),
     listeners=((UserDeleted, service.end_with_user),),
     authenticators=(_AccessTokens(),),
+    commands=(key,),
     start=init_tokens,
 )

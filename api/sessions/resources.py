@@ -7,19 +7,25 @@ from uuid import UUID
 from flask import request
 from flask_restful import Resource
 
-from api.kit.identity import PUBLIC, SIGNED_IN, OwnerOr, caller
+from api.kit.identity import PUBLIC, SIGNED_IN, Needs, OwnerOr, caller
 from api.kit.operation import Answer, operation
 from api.kit.problems import NotFound, Overloaded
-from api.sessions import service, tokens
+from api.sessions import revocations, service
+from api.sessions.keys import KEY_SET_SECONDS, keyring
 from api.sessions.service import Device, InvalidCredentials, RefreshTokenReused, SessionEnded
 from api.sessions.tokens import InvalidRefreshToken
+from api.users.service import WrongPassword
 from schemas.sessions import (
+    AuthorizationServerAnswer,
     KeySetAnswer,
+    RefreshToken,
+    RevocationList,
+    RevocationListAnswer,
     SessionCreate,
     SessionList,
     SessionListAnswer,
     SessionPath,
-    SessionRefresh,
+    SessionReauthenticate,
     SessionsEnd,
     TokensAnswer,
 )
@@ -53,7 +59,7 @@ class Refresh(Resource):
     @operation(
         "refreshSession",
         access=PUBLIC,
-        body=SessionRefresh(),
+        body=RefreshToken(),
         answer=(200, TokensAnswer()),
         problems=(InvalidRefreshToken, RefreshTokenReused, SessionEnded),
     )
@@ -65,6 +71,39 @@ class Refresh(Resource):
         be lost. After that it ends the session, and so does any older one.
         """
         return service.refresh(refresh_token)
+
+
+class Reauthentication(Resource):
+    @operation(
+        "reauthenticateSession",
+        access=SIGNED_IN,
+        body=SessionReauthenticate(),
+        answer=(200, TokensAnswer()),
+        problems=(WrongPassword, Overloaded),
+    )
+    def post(self, password: str) -> dict[str, Any]:
+        """Make the sign-in of this session fresh.
+
+        Operations that need a fresh sign-in accept it at once. The new access token says so to other
+        services by its `auth_time`; the refresh token stays the current one.
+        """
+        return service.reauthenticate(caller(), password)
+
+
+class SignOut(Resource):
+    @operation(
+        "endSessionByRefreshToken",
+        access=PUBLIC,
+        body=RefreshToken(),
+        answer=(204, None),
+        problems=(InvalidRefreshToken,),
+    )
+    def post(self, refresh_token: str) -> None:
+        """Sign out by a refresh token, when the access token has expired.
+
+        Any refresh token of the session will do; a session that has ended is no refusal.
+        """
+        service.sign_out_by_token(refresh_token)
 
 
 class CurrentSession(Resource):
@@ -97,9 +136,13 @@ class UserSessions(Resource):
         path=UserPath(),
         query=SessionsEnd(),
         answer=(204, None),
+        fresh=True,
     )
     def delete(self, user_id: UUID, keep: str | None) -> None:
-        """Sign a user out everywhere, or everywhere else."""
+        """Sign a user out everywhere, or everywhere else.
+
+        Needs a fresh sign-in.
+        """
         service.sign_out_everywhere(user_id, caller().session_id if keep else None)
 
 
@@ -117,7 +160,46 @@ class UserSession(Resource):
 
 
 class KeySet(Resource):
-    @operation("getKeySet", access=PUBLIC, answer=(200, KeySetAnswer()), database=False, max_age=300)
+    @operation(
+        "getKeySet",
+        access=PUBLIC,
+        answer=(200, KeySetAnswer()),
+        etag=lambda key_set: ".".join(key["kid"] for key in key_set["keys"]),
+        max_age=KEY_SET_SECONDS,
+    )
     def get(self) -> dict[str, Any]:
-        """Get the public keys that verify access tokens."""
-        return {"keys": tokens.signing_keys().key_set()}
+        """Get the public keys that verify access tokens.
+
+        A key is here before the first token that it signed, for as long as caches may keep this answer,
+        and until the last one has died.
+        """
+        return {"keys": [key.as_jwk() for key in keyring().published()]}
+
+
+class AuthorizationServer(Resource):
+    @operation(
+        "getAuthorizationServer",
+        access=PUBLIC,
+        answer=(200, AuthorizationServerAnswer()),
+        database=False,
+        max_age=KEY_SET_SECONDS,
+    )
+    def get(self) -> dict[str, Any]:
+        """Get where to find what verifies access tokens (RFC 8414)."""
+        return service.authorization_server()
+
+
+class Revocations(Resource):
+    @operation(
+        "listRevocations",
+        access=Needs("revocations:read"),
+        query=RevocationList(),
+        answer=(200, RevocationListAnswer()),
+    )
+    def get(self, since: int, limit: int) -> dict[str, Any]:
+        """List the sessions and users that ended while tokens of theirs may live.
+
+        For services that verify tokens by themselves: ask again every few seconds, with the
+        `next_since` of the answer before, and refuse tokens of the sessions that came.
+        """
+        return revocations.since(since, limit)

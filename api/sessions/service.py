@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api.kit import clock, work
+from api.kit.config import PUBLIC_URL
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.identity import Identity
@@ -16,15 +17,17 @@ from api.kit.pages import Page, page
 from api.kit.problems import InvalidToken, NotFound, Problem
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer
-from api.sessions import tokens
+from api.sessions import revocations, tokens
+from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
+from api.sessions.tokens import InvalidRefreshToken
 from api.users import service as users
 from api.users.models import ACTIVE, User
 from api.users.service import UserDeleted
 
 DAY = 86400  # seconds
 IDLE_SECONDS = Setting(
-    "SESSION_IDLE_SECONDS", "A session ends when it is not refreshed for so long.", 30 * DAY,
+    "SESSION_IDLE_SECONDS", "A session ends when it is not used for so long.", 30 * DAY,
     integer(60, 3650 * DAY),
 )  # fmt: skip
 ABSOLUTE_SECONDS = Setting(
@@ -35,6 +38,11 @@ OVERLAP_SECONDS = Setting(
     "REFRESH_OVERLAP_SECONDS", "For so long an exchanged token gives its successor again, used or not.", 30,
     integer(0, 300),
 )  # fmt: skip
+SESSIONS_PER_USER = Setting(
+    "SESSIONS_PER_USER", "Sessions that a user has at most; one more ends the oldest.", 100, integer(1, 10000)
+)
+LAST_USE_SECONDS = 60  # between two notes of when a session was used last
+KEPT_DAYS = 30  # for which a session is kept after its end
 
 
 # Statements are built once: building one costs more than SQLite takes to answer it.
@@ -45,7 +53,9 @@ _LIVE = (
 )
 _OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
 _CALLER = (
-    sa.select(Session.created_at.label("signed_in_at"), Session.generation, Session.confirmed, *users.ROW)
+    sa.select(
+        Session.authenticated_at, Session.last_used_at, Session.generation, Session.confirmed, *users.ROW
+    )
     .join_from(Session, User, User.id == Session.user_id)
     .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
     .where(User.status == ACTIVE, *_LIVE)
@@ -63,16 +73,29 @@ _ROTATE = (
     .returning(Session)
     .execution_options(synchronize_session=False)
 )
-_CONFIRM = (
+_NOTE_USE = (
     sa.update(Session)
     .where(
         Session.id.in_(
             sa.select(Session.id)
-            .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("used"))
+            .where(Session.id == sa.bindparam("session_id"))
             .with_for_update(skip_locked=True)
         )
     )
-    .values(confirmed=True)
+    .values(
+        confirmed=sa.or_(Session.confirmed, Session.generation == sa.bindparam("used")),
+        last_used_at=sa.bindparam("now", type_=UtcDateTime()),
+    )
+)
+_AUTHENTICATE_AGAIN = (
+    sa.update(Session)
+    .where(Session.id == sa.bindparam("session_id"), *_LIVE)
+    .values(
+        authenticated_at=sa.bindparam("now", type_=UtcDateTime()),
+        last_used_at=sa.bindparam("now", type_=UtcDateTime()),
+    )
+    .returning(Session)
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -95,6 +118,7 @@ class SessionEnded(_SignInAgain):
     code = "session_ended"
     title = "The session has ended"
     detail = "The session was signed out, has expired, or its user may not sign in."
+    keeps_writes = True  # what was noted of it
 
 
 class RefreshTokenReused(_SignInAgain):
@@ -113,10 +137,32 @@ class SessionStarted(Event):
 
 
 @dataclass(frozen=True)
+class SessionsEnded(Event):
+    """Sessions of a user ended, before their time."""
+
+    user_id: UUID
+    session_ids: tuple[UUID, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class RefreshTokenReuse(Event):
     """An old refresh token came back: somebody else may have it. The session was ended."""
 
+    user_id: UUID
     session_id: UUID
+
+
+@dataclass(frozen=True)
+class RefreshAfterEnd(Event):
+    """A refresh token of a session that has ended was presented; that is no alarm."""
+
+    session_id: UUID
+
+
+@dataclass(frozen=True)
+class RefreshTokenForged(Event):
+    """What was presented as a refresh token is not from here."""
 
 
 @dataclass(frozen=True)
@@ -132,27 +178,11 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
 
     Raises InvalidCredentials, or Overloaded when too many sign up or in.
     """
+    key = keyring().signing()
     user = users.with_password(identifier, password)
     if user is None:
         raise InvalidCredentials()
-    now = clock.now()
-    session = Session(
-        id=new_id(),
-        user_id=user.id,
-        generation=0,
-        confirmed=True,
-        device_name=device_name,
-        ip=device.ip,
-        user_agent=device.user_agent,
-        amr=["pwd"],
-        created_at=now,
-        last_used_at=now,
-        expires_at=now + timedelta(seconds=setting(ABSOLUTE_SECONDS)),
-    )
-    db.session.add(session)
-    db.session.flush()
-    emit(SessionStarted(user.id, session.id))
-    return _with_tokens(session, users.touch(user.id))
+    return _with_tokens(key, _start(user, device_name, device), users.touch(user.id))
 
 
 def refresh(refresh_token: str) -> dict[str, Any]:
@@ -162,27 +192,46 @@ def refresh(refresh_token: str) -> dict[str, Any]:
     for their answer may be lost, and for a while after, for two tabs may ask at once. Raises
     InvalidRefreshToken, SessionEnded, or RefreshTokenReused, which ends the session.
     """
-    session_id, generation = tokens.read_refresh_token(refresh_token)
+    session_id, generation = _read_refresh_token(refresh_token)
+    key = keyring().signing()
     live = _live_at(clock.now())
     presented = {"session_id": session_id, "presented": generation}
     session = db.session.scalar(_ROTATE, presented | live) or _not_rotated(session_id, generation, live)
-    return _with_tokens(session, users.touch(session.user_id))
+    return _with_tokens(key, session, users.touch(session.user_id))
+
+
+def reauthenticate(caller: Identity, password: str) -> dict[str, Any]:
+    """Make the caller's sign-in fresh, and return the session with a new access token.
+
+    Raises WrongPassword, Overloaded, or InvalidToken when the session ended meanwhile.
+    """
+    key = keyring().signing()
+    user = users.with_own_password(caller.user_id, password)
+    session = db.session.scalar(
+        _AUTHENTICATE_AGAIN, {"session_id": caller.session_id} | _live_at(clock.now())
+    )
+    if session is None:
+        raise InvalidToken()
+    return _with_tokens(key, session, users.touch(user.id))
 
 
 def authenticate(access_token: str) -> Identity:
     """Return whose token it is; raises InvalidToken unless its session and its user are live.
 
     One query: a session that was signed out is refused at the next request. The first use of what a
-    refresh gave is noted as well, once, and by the next use when that cannot be done now.
+    refresh gave is noted as well, and once a minute the use of the session; by the next use when that
+    cannot be done now.
     """
-    user_id, session_id, generation = tokens.read_access_token(access_token)
+    user_id, session_id, generation, _kid = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
-    row = work.read_one(_CALLER, named | _live_at(clock.now()))
+    now = clock.now()
+    row = work.read_one(_CALLER, named | _live_at(now))
     if row is None:
         raise InvalidToken()
-    if not row.confirmed and row.generation == generation:
-        work.note(_CONFIRM, {"session_id": session_id, "used": generation})
-    return Identity(user_id, session_id, users.permissions_of(row.roles), row.signed_in_at, record=row)
+    is_first_use = not row.confirmed and row.generation == generation
+    if is_first_use or (now - row.last_used_at).total_seconds() >= LAST_USE_SECONDS:
+        work.note(_NOTE_USE, {"session_id": session_id, "used": generation, "now": now})
+    return Identity(user_id, session_id, users.permissions_of(row.roles), row.authenticated_at, record=row)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
@@ -197,26 +246,96 @@ def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | 
 
 def sign_out(user_id: UUID, session_id: UUID | None) -> None:
     """End one session of a user; raises NotFound when it is none, or has ended."""
-    named = (Session.user_id == user_id, Session.id == session_id)
-    if not _end(*named, *_LIVE, because="signed_out"):
+    if not _end(user_id, Session.id == session_id, *_LIVE, reason="signed_out"):
         raise NotFound()
 
 
 def sign_out_here(caller: Identity) -> None:
     """End the caller's own session; that it ended meanwhile is as good."""
-    _end(Session.id == caller.session_id, because="signed_out")
+    _end(caller.user_id, Session.id == caller.session_id, reason="signed_out")
+
+
+def sign_out_by_token(refresh_token: str) -> None:
+    """End the session of a refresh token, old or new; that it has ended is as good.
+
+    Raises InvalidRefreshToken.
+    """
+    session_id, _generation = _read_refresh_token(refresh_token)
+    user_id = db.session.scalar(sa.select(Session.user_id).where(Session.id == session_id))
+    if user_id is not None:
+        _end(user_id, Session.id == session_id, reason="signed_out")
 
 
 def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:
     """End all sessions of a user, except one when `keep` names it; raises NotFound for no user."""
     users.get(user_id)
+    end_all(user_id, keep, reason="signed_out")
+
+
+def end_all(user_id: UUID, keep: UUID | None, reason: str) -> None:
+    """End all sessions of a user, except one when `keep` names it."""
     others = [] if keep is None else [Session.id != keep]
-    _end(Session.user_id == user_id, *others, because="signed_out")
+    _end(user_id, *others, reason=reason)
 
 
 def end_with_user(event: UserDeleted) -> None:
-    """End all sessions of a user who was deleted."""
-    _end(Session.user_id == event.user_id, because="user_deleted")
+    """End all sessions of a user who was deleted, and tell that the user ended as well."""
+    end_all(event.user_id, None, reason="user_deleted")
+    revocations.add(event.user_id, [None], reason="user_deleted")
+
+
+def authorization_server() -> dict[str, Any]:
+    """Return where to find what verifies access tokens."""
+    url = setting(PUBLIC_URL)
+    return {
+        "issuer": url,
+        "jwks_uri": f"{url}/.well-known/jwks.json",
+        "revocations_uri": f"{url}/v1/revocations",
+        "service_documentation": f"{url}/openapi.json",
+        "response_types_supported": [],
+        "grant_types_supported": [],
+    }
+
+
+def _start(user: User, device_name: str | None, device: Device) -> Session:
+    """Start a session of a user who is locked; the oldest beyond the cap end, long dead ones go."""
+    now = clock.now()
+    session = Session(
+        id=new_id(),
+        user_id=user.id,
+        generation=0,
+        confirmed=True,
+        device_name=device_name,
+        ip=device.ip,
+        user_agent=device.user_agent,
+        amr=["pwd"],
+        created_at=now,
+        authenticated_at=now,
+        last_used_at=now,
+        expires_at=now + timedelta(seconds=setting(ABSOLUTE_SECONDS)),
+    )
+    db.session.add(session)
+    db.session.flush()
+    emit(SessionStarted(user.id, session.id))
+    _end_surplus(user.id)
+    long_ago = now - timedelta(days=KEPT_DAYS)
+    dead = sa.or_(Session.ended_at < long_ago, Session.expires_at < long_ago)
+    db.session.execute(sa.delete(Session).where(Session.user_id == user.id, dead))
+    return session
+
+
+def _end_surplus(user_id: UUID) -> None:
+    newest_first = (Session.created_at.desc(), Session.id.desc())
+    live = sa.select(Session.id).where(Session.user_id == user_id, *_LIVE).order_by(*newest_first)
+    _end(user_id, Session.id.in_(live.offset(setting(SESSIONS_PER_USER))), reason="evicted")
+
+
+def _read_refresh_token(refresh_token: str) -> tuple[UUID, int]:
+    try:
+        return tokens.read_refresh_token(refresh_token)
+    except InvalidRefreshToken:
+        emit(RefreshTokenForged())
+        raise
 
 
 def _live_at(now: datetime) -> dict[str, Any]:
@@ -229,27 +348,33 @@ def _not_rotated(session_id: UUID, generation: int, live: dict[str, Any]) -> Ses
     query = sa.select(Session).where(Session.id == session_id, *_LIVE, _OF_ACTIVE_USER).with_for_update()
     session = db.session.scalar(query, live)
     if session is None:
+        emit(RefreshAfterEnd(session_id))
         raise SessionEnded()
     overlap = timedelta(seconds=setting(OVERLAP_SECONDS))
     is_previous = session.generation == generation + 1
     is_recent = session.rotated_at is not None and live["now"] - session.rotated_at <= overlap
     if is_previous and (is_recent or not session.confirmed):
         return session
-    _end(Session.id == session_id, because="refresh_token_reused")
-    emit(RefreshTokenReuse(session_id))
+    emit(RefreshTokenReuse(session.user_id, session_id))
+    _end(session.user_id, Session.id == session_id, reason="refresh_token_reused")
     raise RefreshTokenReused()
 
 
-def _end(*where: sa.ColumnElement[bool], because: str) -> int:
-    """End the sessions that are not yet ended, and return how many."""
+def _end(user_id: UUID, *where: sa.ColumnElement[bool], reason: str) -> bool:
+    """End those sessions of a user that are not yet ended, and return whether there was one."""
     now = clock.now()
-    end = sa.update(Session).where(*where, Session.ended_at.is_(None))
-    result = db.session.execute(end.values(ended_at=now, ended_because=because), _live_at(now))
-    return int(getattr(result, "rowcount", 0))
+    end = sa.update(Session).where(Session.user_id == user_id, *where, Session.ended_at.is_(None))
+    end = end.values(ended_at=now, ended_because=reason).returning(Session.id)
+    ended = tuple(db.session.scalars(end, _live_at(now)))
+    if ended:
+        emit(SessionsEnded(user_id, ended, reason))
+        revocations.add(user_id, ended, reason)
+    return bool(ended)
 
 
-def _with_tokens(session: Session, user: User) -> dict[str, Any]:
+def _with_tokens(key: Key, session: Session, user: User) -> dict[str, Any]:
     access = tokens.make_access_token(
+        key,
         user.id,
         {
             "sid": str(session.id),
@@ -257,15 +382,16 @@ def _with_tokens(session: Session, user: User) -> dict[str, Any]:
             "roles": user.roles,
             "scope": " ".join(sorted(users.permissions_of(user.roles))),
             "amr": session.amr,
-            "auth_time": int(session.created_at.timestamp()),
+            "auth_time": int(session.authenticated_at.timestamp()),
         },
+        not_after=session.expires_at,
     )
     return {
         "session": _described(session, session.id),
         "user": user,
         "access_token": access.text,
         "token_type": "Bearer",
-        "expires_in": int((access.expires_at - clock.now()).total_seconds()),
+        "expires_in": max(0, int((access.expires_at - clock.now()).total_seconds())),
         "expires_at": access.expires_at,
         "refresh_token": tokens.make_refresh_token(session.id, session.generation),
     }

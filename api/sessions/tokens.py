@@ -11,31 +11,20 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import jwt
-import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
-from flask import Flask
+from flask import Flask, g
 from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.algorithms import ECAlgorithm
 
 from api.kit import clock, encoding
-from api.kit.config import PUBLIC_URL, SECRET_KEY
+from api.kit.config import PUBLIC_URL
 from api.kit.problems import InvalidToken, Problem
-from api.kit.secrets import derive
 from api.kit.service import extension, service, setting
-from api.kit.settings import Setting, Settings, integer
+from api.kit.settings import Settings
+from api.sessions.keys import ACCESS_TOKEN_SECONDS, ALGORITHM, CLOCK_SKEW_SECONDS, Key, Keyring, keyring
 from schemas.base import CANONICAL_UUID
 
-ACCESS_TOKEN_SECONDS = Setting(
-    "ACCESS_TOKEN_SECONDS",
-    "Life of an access token; up to 5 % shorter at random, so that refreshes spread.",
-    900,
-    integer(60, 86400),
-)
-ALGORITHM = "ES256"  # docs/adr/0004-token-signature.md
 TYPE = "at+jwt"
-CLOCK_SKEW = 30  # seconds that the clocks of two servers may differ
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (FIPS 186-5)
 _CLAIMS = {
     "iss": str, "sub": str, "aud": str, "jti": str, "sid": str, "scope": str,
     "iat": int, "nbf": int, "exp": int, "auth_time": int, "gen": int, "roles": list, "amr": list,
@@ -51,6 +40,8 @@ class InvalidRefreshToken(Problem):
     detail = "The refresh token is malformed or not from here."
     remedy = "Sign in again."
 
+    keeps_writes = True  # what was noted of it
+
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": "Bearer"})
 
@@ -63,35 +54,13 @@ class AccessToken:
     expires_at: datetime
 
 
-class SigningKeys:
-    """The P-256 keys that sign and verify access tokens, one for each of the service's secrets."""
-
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        private = [_private_key(secret) for secret in secrets]
-        self._public = {_thumbprint(key.public_key()): key.public_key() for key in private}
-        self.signing = private[0]
-        self.kid = next(iter(self._public))
-
-    def public(self, kid: object) -> ec.EllipticCurvePublicKey:
-        """Return a public key; raises jwt.InvalidTokenError for a key that is not ours."""
-        if not isinstance(kid, str) or kid not in self._public:
-            raise jwt.InvalidTokenError("unknown key")
-        return self._public[kid]
-
-    def key_set(self) -> list[dict[str, Any]]:
-        """Return the public keys as a JWK set holds them (RFC 7517)."""
-        return [
-            {**ECAlgorithm.to_jwk(key, as_dict=True), "kid": kid, "alg": ALGORITHM, "use": "sig"}
-            for kid, key in self._public.items()
-        ]
-
-
 class Bearer(NamedTuple):
-    """Whom an access token is of, and with which generation of the session it was issued."""
+    """Whom an access token is of, with which generation of the session it was issued, by which key."""
 
     user_id: UUID
     session_id: UUID
     generation: int
+    kid: str
 
 
 class VerifiedTokens:
@@ -110,52 +79,48 @@ class VerifiedTokens:
         until, bearer = self._known.get(digest, (0.0, None))
         return bearer if clock.now().timestamp() < until else None
 
-    def add(self, digest: bytes, claims: dict[str, Any]) -> Bearer:
-        """Remember a token whose claims are verified, and return whose it is."""
-        bearer = Bearer(UUID(claims["sub"]), UUID(claims["sid"]), claims["gen"])
+    def add(self, digest: bytes, bearer: Bearer, until: float) -> None:
+        """Remember whose a verified token is until it expires."""
         with self._adding:
             while len(self._known) >= self._most:
                 del self._known[next(iter(self._known))]
-            self._known[digest] = claims["exp"] + CLOCK_SKEW, bearer
-        return bearer
+            self._known[digest] = until, bearer
 
 
 def init_tokens(app: Flask, settings: Settings) -> None:
     """Let Flask-JWT-Extended sign and verify with our keys, for our issuer and audience only."""
-    keys = SigningKeys(settings[SECRET_KEY])
     url = settings[PUBLIC_URL]
-    app.extensions["tessera.signing_keys"] = keys
+    app.extensions["tessera.keyring"] = Keyring(app.extensions["tessera"].seal("signing-key"))
     app.extensions["tessera.verified_tokens"] = VerifiedTokens()
     app.config |= {
         "JWT_ALGORITHM": ALGORITHM,
         "JWT_DECODE_ALGORITHMS": [ALGORITHM],
-        "JWT_PRIVATE_KEY": keys.signing,
         "JWT_TOKEN_LOCATION": ["headers"],
         "JWT_COOKIE_CSRF_PROTECT": False,  # else each token carries a claim for cookies
-        "JWT_DECODE_LEEWAY": CLOCK_SKEW,
+        "JWT_DECODE_LEEWAY": settings[CLOCK_SKEW_SECONDS],
         "JWT_ENCODE_ISSUER": url,
         "JWT_DECODE_ISSUER": url,
         "JWT_ENCODE_AUDIENCE": url,
         "JWT_DECODE_AUDIENCE": url,
     }
     manager = JWTManager(app)
-    manager.decode_key_loader(lambda header, claims: _key_for(keys, header, claims))
+    manager.encode_key_loader(lambda _identity: g.signing_key.private)
+    manager.decode_key_loader(_key_for)
 
 
-def signing_keys() -> SigningKeys:
-    found: SigningKeys = extension("tessera.signing_keys")
-    return found
+def make_access_token(key: Key, user_id: UUID, claims: dict[str, Any], *, not_after: datetime) -> AccessToken:
+    """Return a token for a user that carries `claims` besides the registered ones.
 
-
-def make_access_token(user_id: UUID, claims: dict[str, Any]) -> AccessToken:
-    """Return a token for a user that carries `claims` besides the registered ones."""
+    It ends at `not_after` at the latest.
+    """
     longest = setting(ACCESS_TOKEN_SECONDS)
     lifetime = longest - _random.randint(0, longest // 20)
-    expires_at = clock.now().replace(microsecond=0) + timedelta(seconds=lifetime)
+    expires_at = min(clock.now() + timedelta(seconds=lifetime), not_after).replace(microsecond=0)
+    g.signing_key = key
     text = create_access_token(
         str(user_id),
         additional_claims=claims | {"exp": int(expires_at.timestamp())},
-        additional_headers={"typ": TYPE, "kid": signing_keys().kid},
+        additional_headers={"typ": TYPE, "kid": key.kid},
     )
     return AccessToken(text, expires_at)
 
@@ -163,11 +128,17 @@ def make_access_token(user_id: UUID, claims: dict[str, Any]) -> AccessToken:
 def read_access_token(token: str) -> Bearer:
     """Return whose token it is; raises InvalidToken for one that is not ours.
 
-    A token that was verified before is remembered until it expires.
+    A token that was verified before is remembered until it expires or its key is retired.
     """
     verified: VerifiedTokens = extension("tessera.verified_tokens")
     digest = hashlib.sha256(token.encode()).digest()
-    return verified.get(digest) or verified.add(digest, _verify(token))
+    if (known := verified.get(digest)) and keyring().find(known.kid):
+        return known
+    claims = _verify(token)
+    kid = jwt.get_unverified_header(token)["kid"]
+    bearer = Bearer(UUID(claims["sub"]), UUID(claims["sid"]), claims["gen"], kid)
+    verified.add(digest, bearer, claims["exp"] + setting(CLOCK_SKEW_SECONDS))
+    return bearer
 
 
 def _verify(token: str) -> dict[str, Any]:
@@ -182,14 +153,17 @@ def _verify(token: str) -> dict[str, Any]:
     return claims
 
 
-def _key_for(keys: SigningKeys, header: dict[str, Any], claims: dict[str, Any]) -> ec.EllipticCurvePublicKey:
+def _key_for(header: dict[str, Any], claims: dict[str, Any]) -> ec.EllipticCurvePublicKey:
     """Return the key of a token that says it is an access token of ours, before it is believed.
 
     Here the claims are as they were sent: later, Flask-JWT-Extended fills in a missing type.
     """
     if header.keys() != {"alg", "kid", "typ"} or header["typ"] != TYPE or claims.get("type") != "access":
         raise jwt.InvalidTokenError("not an access token")
-    return keys.public(header["kid"])
+    key = keyring().find(header["kid"])
+    if key is None:
+        raise jwt.InvalidTokenError("not a key of ours")
+    return key.public
 
 
 def _require_claims(claims: dict[str, Any]) -> None:
@@ -231,17 +205,3 @@ def _split(text: str) -> tuple[bytes, bytes]:
 
 def _tag(key: bytes, name: bytes) -> bytes:
     return hmac.digest(key, name, hashlib.sha256)
-
-
-def _private_key(secret: str) -> ec.EllipticCurvePrivateKey:
-    """Derive a key from a secret (FIPS 186-5 A.2.1: 64 bits more than the order, then reduced)."""
-    number = int.from_bytes(derive(secret, "access-token", 40)) % (_ORDER - 1) + 1
-    return ec.derive_private_key(number, ec.SECP256R1())
-
-
-def _thumbprint(key: ec.EllipticCurvePublicKey) -> str:
-    """Return the key's id (RFC 7638)."""
-    jwk = ECAlgorithm.to_jwk(key, as_dict=True)
-    members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
-    digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
-    return encoding.encode(digest)

@@ -15,10 +15,12 @@ from api.users.service import (
     IDENTIFIERS,
     SIGN_UP,
     EmailTaken,
+    PasswordChanged,
     UserChanged,
     UserCreated,
     UserDeleted,
     UsernameTaken,
+    WrongPassword,
 )
 from schemas.users import PASSWORD_MINIMUM
 
@@ -50,8 +52,8 @@ feature = Feature(
         Permission("users:read", "See every user."),
         Permission("users:write", "Create, change and delete every user."),
     ),
-    problems=(UsernameTaken, EmailTaken),
-    events=(UserCreated, UserChanged, UserDeleted),
+    problems=(UsernameTaken, EmailTaken, WrongPassword),
+    events=(UserCreated, UserChanged, UserDeleted, PasswordChanged),
     commands=(user,),
     client_config=_client_config,
     start=_start,

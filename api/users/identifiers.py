@@ -45,6 +45,8 @@ def judge(schema: Schema) -> Schema:
 def columns(**given: str) -> dict[str, str]:
     """Return `username`, `email` and `password` as they are stored, with their keys.
 
+    A password may also be given as `new_password`.
+
     Raises ValidationFailed, naming all that are unfit.
     """
     stored: dict[str, str] = {}
@@ -125,4 +127,5 @@ _NORMALISE: dict[str, Callable[[str], dict[str, str]]] = {
     "username": _username,
     "email": _email,
     "password": _password,
+    "new_password": _password,
 }

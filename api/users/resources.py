@@ -7,10 +7,10 @@ from flask_restful import Resource
 from marshmallow import Schema
 
 from api.kit.conditional import Precondition
-from api.kit.config import PUBLIC_URL
-from api.kit.identity import PUBLIC, Access, Needs, OwnerOr, caller
+from api.kit.config import FRESH_SIGN_IN, PUBLIC_URL
+from api.kit.identity import PUBLIC, Access, Needs, OwnerOr, caller, require_fresh
 from api.kit.operation import Answer, operation
-from api.kit.problems import Overloaded, PermissionDenied
+from api.kit.problems import Overloaded, PermissionDenied, ReauthenticationRequired
 from api.kit.service import setting
 from api.kit.settings import Settings
 from api.users import service
@@ -85,13 +85,16 @@ class OneUser(Resource):
         merge_patch=True,
         answer=(200, UserAnswer()),
         etag=service.etag,
-        problems=(UsernameTaken, EmailTaken, PermissionDenied),
+        problems=(UsernameTaken, EmailTaken, PermissionDenied, ReauthenticationRequired),
     )
     def patch(self, user_id: UUID, precondition: Precondition, **changes: Any) -> User:
         """Change a user by a merge patch.
 
-        `app_metadata` needs the permission `users:write`. A changed address is not verified.
+        `app_metadata` needs the permission `users:write`, and `email` a fresh sign-in. A changed
+        address is not verified.
         """
+        if "email" in changes:
+            require_fresh(caller(), setting(FRESH_SIGN_IN))
         if "app_metadata" in changes:
             caller().require("users:write")
         return service.change(user_id, changes, precondition)

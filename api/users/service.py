@@ -56,6 +56,14 @@ class EmailTaken(Problem):
     remedy = "Sign in, or use another address."
 
 
+class WrongPassword(Problem):
+    status = 403
+    code = "wrong_password"
+    title = "The password is not right"
+    detail = "The password is not the one of the account."
+    remedy = "Send the account's current password, or reset it."
+
+
 _TAKEN = {"uq_users_username_key": UsernameTaken, "uq_users_email_key": EmailTaken}
 
 
@@ -77,6 +85,13 @@ class UserChanged(Event):
 @dataclass(frozen=True)
 class UserDeleted(Event):
     """An account was deleted: it can do nothing any more."""
+
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class PasswordChanged(Event):
+    """An account has another password now."""
 
     user_id: UUID
 
@@ -187,12 +202,39 @@ def with_password(identifier: str, password: str) -> User | None:
     """
     with work.reading():
         user = _find(identifier)
-    comparable = identifiers.comparable_password(password)
-    right = hasher().verify(None if user is None else user.password_hash, comparable)
-    if user is None or not right or user.status != ACTIVE:
-        return None
-    renewed = _renewed_hash(user.password_hash, comparable)
-    return _confirmed(user, renewed)
+    return _proven(user, password)
+
+
+def with_own_password(user_id: UUID, password: str) -> User:
+    """Return an active user whose password it is.
+
+    Raises WrongPassword, NotFound, or Overloaded when too many sign up or in.
+    """
+    with work.reading():
+        seen = get(user_id)
+    user = _proven(seen, password)
+    if user is None:
+        raise WrongPassword()
+    return user
+
+
+def change_password(user_id: UUID, current_password: str | None, new_password: str) -> None:
+    """Give a user another password; without the current one nobody but an administrator may.
+
+    Raises WrongPassword, NotFound, ValidationFailed, or Overloaded when too many sign up or in.
+    """
+    stored = identifiers.columns(new_password=new_password)
+    with work.reading():
+        seen = get(user_id)
+    if current_password is not None and not _has_password(seen, current_password):
+        raise WrongPassword()
+    hashed = hasher().hash(stored["password"])
+    user = _locked(user_id)
+    if current_password is not None and user.password_changed_at != seen.password_changed_at:
+        raise WrongPassword()
+    change = sa.update(User).where(User.id == user_id)
+    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
+    emit(PasswordChanged(user_id))
 
 
 def touch(user_id: UUID) -> User:
@@ -280,6 +322,19 @@ def _renewed_hash(hashed: str, password: str) -> str | None:
         return hasher().hash(password) if hasher().is_outdated(hashed) else None
     except Overloaded:
         return None
+
+
+def _proven(seen: User | None, password: str) -> User | None:
+    """Return the user, locked, if active and of this password: at the same cost if there is none."""
+    right = _has_password(seen, password)
+    if seen is None or not right or seen.status != ACTIVE:
+        return None
+    return _confirmed(seen, _renewed_hash(seen.password_hash, identifiers.comparable_password(password)))
+
+
+def _has_password(user: User | None, password: str) -> bool:
+    hashed = None if user is None else user.password_hash
+    return hasher().verify(hashed, identifiers.comparable_password(password))
 
 
 def _confirmed(seen: User, renewed_hash: str | None) -> User | None:

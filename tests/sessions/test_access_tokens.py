@@ -6,7 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from api.kit.db import db
 from api.sessions.tokens import make_access_token
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
+from tests.support.signing import signing_key
 
 URL = "https://id.example.com"
 ME = "/v1/users/me"
@@ -70,9 +71,9 @@ class Forge:
     """Makes tokens with the service's own key."""
 
     def __init__(self, app: Flask, token: str) -> None:
-        keys = app.extensions["tessera.signing_keys"]
-        self.key: ec.EllipticCurvePrivateKey = keys.signing
-        self.kid: str = keys.kid
+        key = signing_key(app)
+        self.key = key.private
+        self.kid = key.kid
         self.token = token
         self.header = jwt.get_unverified_header(token)
         self.issued = jwt.decode(token, options={"verify_signature": False})
@@ -745,7 +746,9 @@ def test_the_answer_says_when_the_token_ends(holder: Person, forge: Forge) -> No
 
 def test_the_lives_of_tokens_spread(shared_app: Flask, holder: Person) -> None:
     with shared_app.app_context():
-        made = [make_access_token(uuid4(), {}).text for _ in range(40)]
+        end = datetime.now(UTC) + timedelta(days=1)
+        key = signing_key(shared_app)
+        made = [make_access_token(key, uuid4(), {}, not_after=end).text for _ in range(40)]
     claims = [jwt.decode(text, options={"verify_signature": False}) for text in made]
     assert len({claim["exp"] - claim["iat"] for claim in claims}) > 3
 
@@ -773,7 +776,7 @@ def test_a_key_is_named_by_its_thumbprint(shared_app: Flask) -> None:
 
 def test_the_key_set_may_be_kept_by_caches(shared_app: Flask) -> None:
     response = client_of(shared_app).get("/.well-known/jwks.json")
-    assert response.headers["Cache-Control"] == "max-age=300"
+    assert response.headers["Cache-Control"] == "public, max-age=300"
 
 
 def _key_set(client: ContractClient) -> dict[str, Any]:

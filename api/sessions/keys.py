@@ -1,0 +1,237 @@
+"""Signing keys: made here, kept encrypted, known to every process before they sign, rotated, retired.
+
+A key is published before it signs, so that whoever keeps the key set knows it in time, and its
+successor's signature does not end it: it verifies until the last token that it signed has died.
+Which key signs follows from the rows and the clock alone, so processes need not tell each other.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+import structlog
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from api.kit import clock, encoding, work
+from api.kit.secrets import Seal
+from api.kit.service import extension, setting
+from api.kit.settings import Setting, integer
+from api.sessions.models import SigningKey
+
+ALGORITHM = "ES256"  # docs/adr/0004-token-signature.md
+RELOAD_SECONDS = 2  # after which a process reads the keys again
+KEY_DAYS = Setting(
+    "SIGNING_KEY_DAYS", "A signing key gets a successor after so many days.", 90, integer(1, 3650)
+)
+KEY_SET_SECONDS = Setting(
+    "KEY_SET_SECONDS",
+    "For so long others may keep the key set; a new key is published so much before it signs.",
+    300,
+    integer(1, 86400),
+)
+CLOCK_SKEW_SECONDS = Setting(
+    "CLOCK_SKEW_SECONDS", "By so much the clocks of two servers may differ.", 30, integer(0, 300)
+)
+ACCESS_TOKEN_SECONDS = Setting(
+    "ACCESS_TOKEN_SECONDS",
+    "Life of an access token; up to 5 % shorter at random, so that refreshes spread.",
+    900,
+    integer(60, 86400),
+)
+T = TypeVar("T", bound=Any)
+log = structlog.get_logger(source="tessera.keys")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A signing key, opened: it signs from `signs_from` until a later one does, and then it verifies."""
+
+    number: int
+    kid: str
+    private: ec.EllipticCurvePrivateKey = field(repr=False)
+    public: ec.EllipticCurvePublicKey
+    created_at: datetime
+    signs_from: datetime
+    retires_at: datetime | None
+
+    def is_alive(self, now: datetime) -> bool:
+        return self.retires_at is None or now < self.retires_at
+
+    def as_jwk(self) -> dict[str, Any]:
+        """Return the public key as a JWK set holds it (RFC 7517)."""
+        jwk = ECAlgorithm.to_jwk(self.public, as_dict=True)
+        return {**jwk, "kid": self.kid, "alg": ALGORITHM, "use": "sig"}
+
+
+class Keyring:
+    """The keys as this process knows them, read again every RELOAD_SECONDS."""
+
+    def __init__(self, seal: Seal) -> None:
+        self.seal = seal
+        self._reading = Lock()
+        self._read_at: datetime | None = None
+        self._keys: tuple[Key, ...] = ()
+
+    def published(self) -> tuple[Key, ...]:
+        """Return the keys that may verify, the newest first; call it before a unit of work writes.
+
+        While the database does not answer, the keys stay those of before.
+        """
+        if self._is_stale():
+            with self._reading:
+                if self._is_stale():
+                    self._read_again()
+        now = clock.now()
+        return tuple(key for key in self._keys if key.is_alive(now))
+
+    def signing(self) -> Key:
+        """Return the key that signs now."""
+        return signing(self.published(), clock.now())
+
+    def find(self, kid: object) -> Key | None:
+        """Return the key of this id while it verifies; an unknown one is not asked for anywhere."""
+        return next((key for key in self.published() if key.kid == kid), None)
+
+    def _is_stale(self) -> bool:
+        age = None if self._read_at is None else abs((clock.now() - self._read_at).total_seconds())
+        return age is None or age >= RELOAD_SECONDS
+
+    def _read_again(self) -> None:
+        try:
+            rows = stored()
+            keys = self._open(rows)
+            if self._tend(rows, keys):
+                keys = self._open(stored())
+            self._keys = keys
+        except (DBAPIError, PoolTimeout) as error:
+            if not self._keys:
+                raise
+            log.warning("signing_keys_not_read", cause=type(error).__name__)
+        self._read_at = clock.now()
+
+    def _tend(self, rows: Sequence[sa.Row[Any]], keys: tuple[Key, ...]) -> bool:
+        """Do what is due: a first key, a successor by age, the end of dead ones; tell whether it was."""
+        now = clock.now()
+        newest = rows[0].number if rows else 0
+        if not any(key.is_alive(now) for key in keys):
+            make_key(self.seal, after=newest, signs_from=now)
+        elif rows[0].created_at + timedelta(days=setting(KEY_DAYS)) <= now:
+            make_key(self.seal, after=newest, signs_from=now + lead())
+        elif not all(key.is_alive(now) for key in keys):
+            _delete(SigningKey.retires_at <= now)
+        else:
+            return False
+        return True
+
+    def _open(self, rows: Sequence[sa.Row[Any]]) -> tuple[Key, ...]:
+        opened = [_opened(self.seal, row) for row in rows]
+        return tuple(key for key in opened if key is not None)
+
+
+def keyring() -> Keyring:
+    found: Keyring = extension("tessera.keyring")
+    return found
+
+
+def lead() -> timedelta:
+    """Return how long before it signs a key is published: until everybody has read it."""
+    skew = setting(CLOCK_SKEW_SECONDS)
+    return timedelta(seconds=setting(KEY_SET_SECONDS) + RELOAD_SECONDS + skew)
+
+
+def aftermath() -> timedelta:
+    """Return how long a key verifies once its successor signs: until its last token has died."""
+    skew = setting(CLOCK_SKEW_SECONDS)
+    return timedelta(seconds=setting(ACCESS_TOKEN_SECONDS) + RELOAD_SECONDS + 2 * skew)
+
+
+def signing(keys: Sequence[T], now: datetime) -> T:
+    """Return the key, or the row of a key, that signs: the newest one whose time has come."""
+    return next((key for key in keys if key.signs_from <= now), keys[-1])
+
+
+def rotate() -> None:
+    """Publish a successor of the newest key."""
+    rows = stored()
+    make_key(keyring().seal, after=rows[0].number, signs_from=clock.now() + lead())
+
+
+def retire(kid: str) -> bool:
+    """End a key at once, with every token that it signed; return whether there was one.
+
+    When it is the one that signs, another does from now on.
+    """
+    rows = stored()
+    now = clock.now()
+    if kid not in {row.kid for row in rows}:
+        return False
+    if signing(rows, now).kid == kid:
+        make_key(keyring().seal, after=rows[0].number, signs_from=now)
+    _delete(SigningKey.kid == kid)
+    return True
+
+
+def make_key(seal: Seal, after: int, signs_from: datetime) -> None:
+    """Store the key after the one of number `after`; of two made at once the first one stays."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    key = {
+        "number": after + 1,
+        "kid": thumbprint(private.public_key()),
+        "private_key": seal.close(_written(private)),
+        "created_at": clock.now(),
+        "signs_from": signs_from,
+    }
+    before = sa.update(SigningKey).where(SigningKey.number <= after, SigningKey.retires_at.is_(None))
+    try:
+        with work.apart() as connection:
+            connection.execute(sa.insert(SigningKey).values(key))
+            connection.execute(before.values(retires_at=signs_from + aftermath()))
+    except IntegrityError:
+        log.info("signing_key_made_elsewhere", number=after + 1)
+
+
+def stored() -> Sequence[sa.Row[Any]]:
+    """Return the keys as they are stored, the newest first."""
+    return work.read_all(sa.select(*SigningKey.__table__.columns).order_by(SigningKey.number.desc()))
+
+
+def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
+    """Return the key's id (RFC 7638)."""
+    jwk = ECAlgorithm.to_jwk(key, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
+    return encoding.encode(digest)
+
+
+def _delete(where: sa.ColumnElement[bool]) -> None:
+    with work.apart() as connection:
+        connection.execute(sa.delete(SigningKey).where(where))
+
+
+def _opened(seal: Seal, row: sa.Row[Any]) -> Key | None:
+    """Return a key; None for one that none of our secrets opens."""
+    try:
+        private = serialization.load_der_private_key(seal.open(row.private_key), None)
+    except ValueError:
+        log.warning("signing_key_not_opened", kid=row.kid)
+        return None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or thumbprint(private.public_key()) != row.kid:
+        log.error("signing_key_not_its_own", kid=row.kid)
+        return None
+    dates = row.created_at, row.signs_from, row.retires_at
+    return Key(row.number, row.kid, private, private.public_key(), *dates)
+
+
+def _written(private: ec.EllipticCurvePrivateKey) -> bytes:
+    return private.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
