@@ -106,7 +106,7 @@ class ReauthenticationRequired(Problem):
     code = "reauthentication_required"
     title = "A fresh sign-in is required"
     detail = "The sign-in of this session is too long ago for this operation."
-    remedy = "Sign in again, not longer than `max_age` seconds before this operation (RFC 9470)."
+    remedy = "Send the password to POST /v1/sessions/reauthenticate, and try again within `max_age` seconds."
 
     def __init__(self, max_age: int) -> None:
         challenge = f'Bearer error="insufficient_user_authentication", max_age={max_age}'

@@ -4,7 +4,16 @@ from api.kit.feature import Feature
 from api.kit.identity import Authenticator, Identity, Permission
 from api.sessions import service
 from api.sessions.commands import key
+from api.sessions.endings import IDLE_SECONDS, SessionsEnded
 from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, KEY_DAYS, KEY_SET_SECONDS
+from api.sessions.refreshing import (
+    OVERLAP_SECONDS,
+    RefreshAfterEnd,
+    RefreshTokenForged,
+    RefreshTokenReuse,
+    RefreshTokenReused,
+    SessionEnded,
+)
 from api.sessions.resources import (
     AuthorizationServer,
     CurrentSession,
@@ -17,20 +26,7 @@ from api.sessions.resources import (
     UserSession,
     UserSessions,
 )
-from api.sessions.service import (
-    ABSOLUTE_SECONDS,
-    IDLE_SECONDS,
-    OVERLAP_SECONDS,
-    SESSIONS_PER_USER,
-    InvalidCredentials,
-    RefreshAfterEnd,
-    RefreshTokenForged,
-    RefreshTokenReuse,
-    RefreshTokenReused,
-    SessionEnded,
-    SessionsEnded,
-    SessionStarted,
-)
+from api.sessions.service import ABSOLUTE_SECONDS, SESSIONS_PER_USER, InvalidCredentials, SessionStarted
 from api.sessions.tokens import InvalidRefreshToken, init_tokens
 from api.users.service import UserDeleted
 

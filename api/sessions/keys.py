@@ -80,6 +80,7 @@ class Keyring:
         self._reading = Lock()
         self._read_at: datetime | None = None
         self._keys: tuple[Key, ...] = ()
+        self._not_opened: set[str] = set()
 
     def published(self) -> tuple[Key, ...]:
         """Return the keys that may verify, the newest first; call it before a unit of work writes.
@@ -126,15 +127,20 @@ class Keyring:
             make_key(self.seal, after=newest, signs_from=now)
         elif rows[0].created_at + timedelta(days=setting(KEY_DAYS)) <= now:
             make_key(self.seal, after=newest, signs_from=now + lead())
-        elif not all(key.is_alive(now) for key in keys):
+        elif any(row.retires_at is not None and row.retires_at <= now for row in rows):
             _delete(SigningKey.retires_at <= now)
         else:
             return False
         return True
 
     def _open(self, rows: Sequence[sa.Row[Any]]) -> tuple[Key, ...]:
-        opened = [_opened(self.seal, row) for row in rows]
-        return tuple(key for key in opened if key is not None)
+        """Return the keys that our secrets open; of any other it is said once."""
+        opened = {row.kid: open_key(self.seal, row) for row in rows}
+        strange = {kid for kid, key in opened.items() if key is None}
+        for kid in strange - self._not_opened:
+            log.warning("signing_key_not_opened", kid=kid)
+        self._not_opened = strange
+        return tuple(key for key in opened.values() if key is not None)
 
 
 def keyring() -> Keyring:
@@ -174,14 +180,14 @@ def retire(kid: str) -> bool:
     now = clock.now()
     if kid not in {row.kid for row in rows}:
         return False
-    if signing(rows, now).kid == kid:
-        make_key(keyring().seal, after=rows[0].number, signs_from=now)
+    if signing(rows, now).kid == kid and not make_key(keyring().seal, after=rows[0].number, signs_from=now):
+        return retire(kid)  # another was made meanwhile
     _delete(SigningKey.kid == kid)
     return True
 
 
-def make_key(seal: Seal, after: int, signs_from: datetime) -> None:
-    """Store the key after the one of number `after`; of two made at once the first one stays."""
+def make_key(seal: Seal, after: int, signs_from: datetime) -> bool:
+    """Store the key after the one of number `after`; of two made at once the first stays: tell if it did."""
     private = ec.generate_private_key(ec.SECP256R1())
     key = {
         "number": after + 1,
@@ -196,7 +202,20 @@ def make_key(seal: Seal, after: int, signs_from: datetime) -> None:
             connection.execute(sa.insert(SigningKey).values(key))
             connection.execute(before.values(retires_at=signs_from + aftermath()))
     except IntegrityError:
-        log.info("signing_key_made_elsewhere", number=after + 1)
+        return False
+    return True
+
+
+def open_key(seal: Seal, row: sa.Row[Any]) -> Key | None:
+    """Return a stored key; None for one that our secrets do not open, or that is not what it says."""
+    try:
+        private = serialization.load_der_private_key(seal.open(row.private_key), None)
+    except ValueError:
+        return None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or thumbprint(private.public_key()) != row.kid:
+        return None
+    dates = row.created_at, row.signs_from, row.retires_at
+    return Key(row.number, row.kid, private, private.public_key(), *dates)
 
 
 def stored() -> Sequence[sa.Row[Any]]:
@@ -215,20 +234,6 @@ def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
 def _delete(where: sa.ColumnElement[bool]) -> None:
     with work.apart() as connection:
         connection.execute(sa.delete(SigningKey).where(where))
-
-
-def _opened(seal: Seal, row: sa.Row[Any]) -> Key | None:
-    """Return a key; None for one that none of our secrets opens."""
-    try:
-        private = serialization.load_der_private_key(seal.open(row.private_key), None)
-    except ValueError:
-        log.warning("signing_key_not_opened", kid=row.kid)
-        return None
-    if not isinstance(private, ec.EllipticCurvePrivateKey) or thumbprint(private.public_key()) != row.kid:
-        log.error("signing_key_not_its_own", kid=row.kid)
-        return None
-    dates = row.created_at, row.signs_from, row.retires_at
-    return Key(row.number, row.kid, private, private.public_key(), *dates)
 
 
 def _written(private: ec.EllipticCurvePrivateKey) -> bytes:

@@ -10,9 +10,10 @@ from flask_restful import Resource
 from api.kit.identity import PUBLIC, SIGNED_IN, Needs, OwnerOr, caller
 from api.kit.operation import Answer, operation
 from api.kit.problems import NotFound, Overloaded
-from api.sessions import revocations, service
+from api.sessions import endings, service
 from api.sessions.keys import KEY_SET_SECONDS, keyring
-from api.sessions.service import Device, InvalidCredentials, RefreshTokenReused, SessionEnded
+from api.sessions.refreshing import RefreshTokenReused, SessionEnded
+from api.sessions.service import Device, InvalidCredentials
 from api.sessions.tokens import InvalidRefreshToken
 from api.users.service import WrongPassword
 from schemas.sessions import (
@@ -202,4 +203,4 @@ class Revocations(Resource):
         For services that verify tokens by themselves: ask again every few seconds, with the
         `next_since` of the answer before, and refuse tokens of the sessions that came.
         """
-        return revocations.since(since, limit)
+        return endings.revocations(since, limit)

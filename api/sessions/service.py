@@ -1,7 +1,7 @@
 """What can be done with sessions, whoever asks for it."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,29 +14,21 @@ from api.kit.events import Event
 from api.kit.identity import Identity
 from api.kit.ids import new_id
 from api.kit.pages import Page, page
-from api.kit.problems import InvalidToken, NotFound, Problem
+from api.kit.problems import InvalidToken, NotFound
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer
-from api.sessions import revocations, tokens
+from api.sessions import refreshing, tokens
+from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, live_at
 from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
-from api.sessions.tokens import InvalidRefreshToken
+from api.sessions.tokens import SignInAgain
 from api.users import service as users
 from api.users.models import ACTIVE, User
 from api.users.service import UserDeleted
 
-DAY = 86400  # seconds
-IDLE_SECONDS = Setting(
-    "SESSION_IDLE_SECONDS", "A session ends when it is not used for so long.", 30 * DAY,
-    integer(60, 3650 * DAY),
-)  # fmt: skip
 ABSOLUTE_SECONDS = Setting(
     "SESSION_ABSOLUTE_SECONDS", "A session ends so long after the sign-in, used or not.", 90 * DAY,
     integer(60, 3650 * DAY),
-)  # fmt: skip
-OVERLAP_SECONDS = Setting(
-    "REFRESH_OVERLAP_SECONDS", "For so long an exchanged token gives its successor again, used or not.", 30,
-    integer(0, 300),
 )  # fmt: skip
 SESSIONS_PER_USER = Setting(
     "SESSIONS_PER_USER", "Sessions that a user has at most; one more ends the oldest.", 100, integer(1, 10000)
@@ -46,32 +38,13 @@ KEPT_DAYS = 30  # for which a session is kept after its end
 
 
 # Statements are built once: building one costs more than SQLite takes to answer it.
-_LIVE = (
-    Session.ended_at.is_(None),
-    Session.expires_at > sa.bindparam("now", type_=UtcDateTime()),
-    Session.last_used_at > sa.bindparam("idle_since", type_=UtcDateTime()),
-)
-_OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
 _CALLER = (
     sa.select(
         Session.authenticated_at, Session.last_used_at, Session.generation, Session.confirmed, *users.ROW
     )
     .join_from(Session, User, User.id == Session.user_id)
     .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
-    .where(User.status == ACTIVE, *_LIVE)
-)
-_ROTATE = (
-    sa.update(Session)
-    .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("presented"))
-    .where(*_LIVE, _OF_ACTIVE_USER)
-    .values(
-        generation=Session.generation + 1,
-        confirmed=False,
-        rotated_at=sa.bindparam("now", type_=UtcDateTime()),
-        last_used_at=sa.bindparam("now", type_=UtcDateTime()),
-    )
-    .returning(Session)
-    .execution_options(synchronize_session=False)
+    .where(User.status == ACTIVE, *LIVE)
 )
 _NOTE_USE = (
     sa.update(Session)
@@ -82,6 +55,12 @@ _NOTE_USE = (
             .with_for_update(skip_locked=True)
         )
     )
+    .where(
+        sa.or_(
+            sa.and_(~Session.confirmed, Session.generation == sa.bindparam("used")),
+            Session.last_used_at <= sa.bindparam("long_ago", type_=UtcDateTime()),
+        )
+    )
     .values(
         confirmed=sa.or_(Session.confirmed, Session.generation == sa.bindparam("used")),
         last_used_at=sa.bindparam("now", type_=UtcDateTime()),
@@ -89,7 +68,7 @@ _NOTE_USE = (
 )
 _AUTHENTICATE_AGAIN = (
     sa.update(Session)
-    .where(Session.id == sa.bindparam("session_id"), *_LIVE)
+    .where(Session.id == sa.bindparam("session_id"), *LIVE)
     .values(
         authenticated_at=sa.bindparam("now", type_=UtcDateTime()),
         last_used_at=sa.bindparam("now", type_=UtcDateTime()),
@@ -99,33 +78,11 @@ _AUTHENTICATE_AGAIN = (
 )
 
 
-class _SignInAgain(Problem):
-    status = 401
-    remedy = "Sign in again."
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": "Bearer"})
-
-
-class InvalidCredentials(_SignInAgain):
+class InvalidCredentials(SignInAgain):
     code = "invalid_credentials"
     title = "The credentials are not valid"
     detail = "No account has this identifier and this password."
     remedy = "Check both, or reset the password."
-
-
-class SessionEnded(_SignInAgain):
-    code = "session_ended"
-    title = "The session has ended"
-    detail = "The session was signed out, has expired, or its user may not sign in."
-    keeps_writes = True  # what was noted of it
-
-
-class RefreshTokenReused(_SignInAgain):
-    code = "refresh_token_reused"
-    title = "The refresh token was used before"
-    detail = "The refresh token was exchanged before, so its session was ended."
-    keeps_writes = True
 
 
 @dataclass(frozen=True)
@@ -134,35 +91,6 @@ class SessionStarted(Event):
 
     user_id: UUID
     session_id: UUID
-
-
-@dataclass(frozen=True)
-class SessionsEnded(Event):
-    """Sessions of a user ended, before their time."""
-
-    user_id: UUID
-    session_ids: tuple[UUID, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class RefreshTokenReuse(Event):
-    """An old refresh token came back: somebody else may have it. The session was ended."""
-
-    user_id: UUID
-    session_id: UUID
-
-
-@dataclass(frozen=True)
-class RefreshAfterEnd(Event):
-    """A refresh token of a session that has ended was presented; that is no alarm."""
-
-    session_id: UUID
-
-
-@dataclass(frozen=True)
-class RefreshTokenForged(Event):
-    """What was presented as a refresh token is not from here."""
 
 
 @dataclass(frozen=True)
@@ -188,15 +116,11 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
 def refresh(refresh_token: str) -> dict[str, Any]:
     """Exchange a refresh token and return its session with new tokens.
 
-    The token before the current one gives the current ones again: as long as those were never used,
-    for their answer may be lost, and for a while after, for two tabs may ask at once. Raises
-    InvalidRefreshToken, SessionEnded, or RefreshTokenReused, which ends the session.
+    Raises InvalidRefreshToken, SessionEnded, or RefreshTokenReused, which ends the session.
     """
-    session_id, generation = _read_refresh_token(refresh_token)
+    presented = refreshing.read(refresh_token)
     key = keyring().signing()
-    live = _live_at(clock.now())
-    presented = {"session_id": session_id, "presented": generation}
-    session = db.session.scalar(_ROTATE, presented | live) or _not_rotated(session_id, generation, live)
+    session = refreshing.exchange(*presented)
     return _with_tokens(key, session, users.touch(session.user_id))
 
 
@@ -207,9 +131,7 @@ def reauthenticate(caller: Identity, password: str) -> dict[str, Any]:
     """
     key = keyring().signing()
     user = users.with_own_password(caller.user_id, password)
-    session = db.session.scalar(
-        _AUTHENTICATE_AGAIN, {"session_id": caller.session_id} | _live_at(clock.now())
-    )
+    session = db.session.scalar(_AUTHENTICATE_AGAIN, {"session_id": caller.session_id} | live_at(clock.now()))
     if session is None:
         raise InvalidToken()
     return _with_tokens(key, session, users.touch(user.id))
@@ -225,19 +147,21 @@ def authenticate(access_token: str) -> Identity:
     user_id, session_id, generation, _kid = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
     now = clock.now()
-    row = work.read_one(_CALLER, named | _live_at(now))
+    row = work.read_one(_CALLER, named | live_at(now))
     if row is None:
         raise InvalidToken()
+    long_ago = now - timedelta(seconds=LAST_USE_SECONDS)
     is_first_use = not row.confirmed and row.generation == generation
-    if is_first_use or (now - row.last_used_at).total_seconds() >= LAST_USE_SECONDS:
-        work.note(_NOTE_USE, {"session_id": session_id, "used": generation, "now": now})
+    if is_first_use or row.last_used_at <= long_ago:
+        use = {"session_id": session_id, "used": generation, "now": now, "long_ago": long_ago}
+        work.note(_NOTE_USE, use)
     return Identity(user_id, session_id, users.permissions_of(row.roles), row.authenticated_at, record=row)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
     """Return a page of a user's live sessions, the newest first; raises NotFound for no user."""
     users.get(user_id)
-    query = sa.select(Session).where(Session.user_id == user_id, *_LIVE).params(_live_at(clock.now()))
+    query = sa.select(Session).where(Session.user_id == user_id, *LIVE).params(live_at(clock.now()))
     order = (Session.created_at, Session.id)
     filters = {"user_id": str(user_id)}
     found = page(query, order, descending=True, limit=limit, cursor=cursor, filters=filters)
@@ -246,13 +170,13 @@ def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | 
 
 def sign_out(user_id: UUID, session_id: UUID | None) -> None:
     """End one session of a user; raises NotFound when it is none, or has ended."""
-    if not _end(user_id, Session.id == session_id, *_LIVE, reason="signed_out"):
+    if not end(user_id, Session.id == session_id, *LIVE, reason="signed_out"):
         raise NotFound()
 
 
 def sign_out_here(caller: Identity) -> None:
     """End the caller's own session; that it ended meanwhile is as good."""
-    _end(caller.user_id, Session.id == caller.session_id, reason="signed_out")
+    end(caller.user_id, Session.id == caller.session_id, reason="signed_out")
 
 
 def sign_out_by_token(refresh_token: str) -> None:
@@ -260,10 +184,10 @@ def sign_out_by_token(refresh_token: str) -> None:
 
     Raises InvalidRefreshToken.
     """
-    session_id, _generation = _read_refresh_token(refresh_token)
+    session_id, _generation = refreshing.read(refresh_token)
     user_id = db.session.scalar(sa.select(Session.user_id).where(Session.id == session_id))
     if user_id is not None:
-        _end(user_id, Session.id == session_id, reason="signed_out")
+        end(user_id, Session.id == session_id, reason="signed_out")
 
 
 def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:
@@ -275,13 +199,12 @@ def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:
 def end_all(user_id: UUID, keep: UUID | None, reason: str) -> None:
     """End all sessions of a user, except one when `keep` names it."""
     others = [] if keep is None else [Session.id != keep]
-    _end(user_id, *others, reason=reason)
+    end(user_id, *others, reason=reason)
 
 
 def end_with_user(event: UserDeleted) -> None:
     """End all sessions of a user who was deleted, and tell that the user ended as well."""
-    end_all(event.user_id, None, reason="user_deleted")
-    revocations.add(event.user_id, [None], reason="user_deleted")
+    end_user(event.user_id, reason="user_deleted")
 
 
 def authorization_server() -> dict[str, Any]:
@@ -326,50 +249,8 @@ def _start(user: User, device_name: str | None, device: Device) -> Session:
 
 def _end_surplus(user_id: UUID) -> None:
     newest_first = (Session.created_at.desc(), Session.id.desc())
-    live = sa.select(Session.id).where(Session.user_id == user_id, *_LIVE).order_by(*newest_first)
-    _end(user_id, Session.id.in_(live.offset(setting(SESSIONS_PER_USER))), reason="evicted")
-
-
-def _read_refresh_token(refresh_token: str) -> tuple[UUID, int]:
-    try:
-        return tokens.read_refresh_token(refresh_token)
-    except InvalidRefreshToken:
-        emit(RefreshTokenForged())
-        raise
-
-
-def _live_at(now: datetime) -> dict[str, Any]:
-    """Return the parameters of _LIVE."""
-    return {"now": now, "idle_since": now - timedelta(seconds=setting(IDLE_SECONDS))}
-
-
-def _not_rotated(session_id: UUID, generation: int, live: dict[str, Any]) -> Session:
-    """Return the session of the token before the current one, while that may be shown; else refuse."""
-    query = sa.select(Session).where(Session.id == session_id, *_LIVE, _OF_ACTIVE_USER).with_for_update()
-    session = db.session.scalar(query, live)
-    if session is None:
-        emit(RefreshAfterEnd(session_id))
-        raise SessionEnded()
-    overlap = timedelta(seconds=setting(OVERLAP_SECONDS))
-    is_previous = session.generation == generation + 1
-    is_recent = session.rotated_at is not None and live["now"] - session.rotated_at <= overlap
-    if is_previous and (is_recent or not session.confirmed):
-        return session
-    emit(RefreshTokenReuse(session.user_id, session_id))
-    _end(session.user_id, Session.id == session_id, reason="refresh_token_reused")
-    raise RefreshTokenReused()
-
-
-def _end(user_id: UUID, *where: sa.ColumnElement[bool], reason: str) -> bool:
-    """End those sessions of a user that are not yet ended, and return whether there was one."""
-    now = clock.now()
-    end = sa.update(Session).where(Session.user_id == user_id, *where, Session.ended_at.is_(None))
-    end = end.values(ended_at=now, ended_because=reason).returning(Session.id)
-    ended = tuple(db.session.scalars(end, _live_at(now)))
-    if ended:
-        emit(SessionsEnded(user_id, ended, reason))
-        revocations.add(user_id, ended, reason)
-    return bool(ended)
+    live = sa.select(Session.id).where(Session.user_id == user_id, *LIVE).order_by(*newest_first)
+    end(user_id, Session.id.in_(live.offset(setting(SESSIONS_PER_USER))), reason="evicted")
 
 
 def _with_tokens(key: Key, session: Session, user: User) -> dict[str, Any]:

@@ -33,17 +33,21 @@ _random = random.SystemRandom()
 _REFRESH = re.compile(r"tsr_([A-Za-z0-9_-]{70})")
 
 
-class InvalidRefreshToken(Problem):
-    status = 401
-    code = "invalid_refresh_token"
-    title = "The refresh token is not valid"
-    detail = "The refresh token is malformed or not from here."
-    remedy = "Sign in again."
+class SignInAgain(Problem):
+    """A refusal that only another sign-in mends."""
 
-    keeps_writes = True  # what was noted of it
+    status = 401
+    remedy = "Sign in again."
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class InvalidRefreshToken(SignInAgain):
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+    detail = "The refresh token is malformed or not from here."
+    keeps_writes = True  # what was noted of it
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""When a session is live, how it ends, and who is told: services that verify tokens by themselves as well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from api.kit import clock, work
+from api.kit.db import UtcDateTime, db
+from api.kit.events import Event
+from api.kit.service import emit, setting
+from api.kit.settings import Setting, integer
+from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS
+from api.sessions.models import Revocation, Session
+
+DAY = 86400  # seconds
+IDLE_SECONDS = Setting(
+    "SESSION_IDLE_SECONDS", "A session ends when it is not used for so long.", 30 * DAY,
+    integer(60, 3650 * DAY),
+)  # fmt: skip
+LIVE = (
+    Session.ended_at.is_(None),
+    Session.expires_at > sa.bindparam("now", type_=UtcDateTime()),
+    Session.last_used_at > sa.bindparam("idle_since", type_=UtcDateTime()),
+)
+
+
+@dataclass(frozen=True)
+class SessionsEnded(Event):
+    """Sessions of a user ended, before their time."""
+
+    user_id: UUID
+    session_ids: tuple[UUID, ...]
+    reason: str
+
+
+def live_at(now: datetime) -> dict[str, Any]:
+    """Return the parameters of LIVE."""
+    return {"now": now, "idle_since": now - timedelta(seconds=setting(IDLE_SECONDS))}
+
+
+def end(user_id: UUID, *where: sa.ColumnElement[bool], reason: str) -> bool:
+    """End those sessions of a user that are not yet ended, and return whether there was one.
+
+    Say it last in a unit of work: revocations take turns until it ends.
+    """
+    now = clock.now()
+    ending = sa.update(Session).where(Session.user_id == user_id, *where, Session.ended_at.is_(None))
+    ending = ending.values(ended_at=now, ended_because=reason).returning(Session.id)
+    ended = tuple(db.session.scalars(ending, live_at(now)))
+    if ended:
+        emit(SessionsEnded(user_id, ended, reason))
+        _tell(user_id, ended, reason)
+    return bool(ended)
+
+
+def end_user(user_id: UUID, reason: str) -> None:
+    """End all sessions of a user, and tell that the user ended as well."""
+    end(user_id, reason=reason)
+    _tell(user_id, [None], reason)
+
+
+def revocations(since: int, limit: int) -> dict[str, Any]:
+    """Return the next `limit` revocations after a number, and the number to ask with next."""
+    query = sa.select(Revocation).where(Revocation.number > since).order_by(Revocation.number)
+    rows = db.session.scalars(query.limit(limit + 1)).all()
+    items = rows[:limit]
+    return {
+        "items": [_described(revocation) for revocation in items],
+        "next_since": items[-1].number if items else since,
+        "more": len(rows) > limit,
+    }
+
+
+def _tell(user_id: UUID, session_ids: Sequence[UUID | None], reason: str) -> None:
+    """Add revocations, for sessions or with None for the user; forget those of no use any more.
+
+    The turn is held until the unit of work ends: whoever has read a number has read all below it.
+    """
+    work.in_turn("revocations")
+    now = clock.now()
+    db.session.execute(sa.delete(Revocation).where(Revocation.ended_at < now - _useful()))
+    rows = [
+        {"session_id": session_id, "user_id": user_id, "reason": reason, "ended_at": now}
+        for session_id in session_ids
+    ]
+    db.session.execute(sa.insert(Revocation), rows)
+
+
+def _described(revocation: Revocation) -> dict[str, Any]:
+    return {
+        "session_id": revocation.session_id,
+        "user_id": revocation.user_id,
+        "reason": revocation.reason,
+        "ended_at": revocation.ended_at,
+        "forget_at": revocation.ended_at + _useful(),
+    }
+
+
+def _useful() -> timedelta:
+    """Return how long after it ended a token of something may be taken for good elsewhere."""
+    return timedelta(seconds=setting(ACCESS_TOKEN_SECONDS) + 2 * setting(CLOCK_SKEW_SECONDS))
