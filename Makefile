@@ -25,11 +25,19 @@ help:  ## List the targets
 	@$(PIP) --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
+# Without npm the JavaScript of docs/verifying.md is not tried; CI insists on it.
+tests/node/node_modules: tests/node/package.json tests/node/package-lock.json
+	@if ! command -v npm > /dev/null; then \
+		echo "There is no npm: the tests in JavaScript will be skipped." >&2; \
+	elif ! (cd tests/node && npm ci --loglevel=error --no-audit --no-fund > /dev/null); then \
+		rm -rf $@; echo "npm failed: the tests in JavaScript will be skipped." >&2; \
+	else touch $@; fi
+
 serve: .venv/.runtime  ## Set up what is missing, migrate, and serve on http://127.0.0.1:8000
 	@$(BIN)/tessera migrate
 	@exec $(BIN)/tessera serve
 
-test: .venv/.dev  ## Set up what is missing, and run the tests
+test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the tests
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated
@@ -57,4 +65,4 @@ lock: .venv/.dev  ## Choose the newest dependencies that fit pyproject.toml
 	@$(LOCK) requirements-build.in -c requirements-dev.lock -o requirements-build.lock
 
 clean:  ## Remove what was set up and generated, but not the data
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/node/node_modules

@@ -95,13 +95,18 @@ class Server:
 
 @contextmanager
 def serving(
-    environ: Mapping[str, str], log: Path, stderr: int | None = None, *, closed: bool = False
+    environ: Mapping[str, str],
+    log: Path,
+    stderr: int | None = None,
+    *,
+    closed: bool = False,
+    port: int | None = None,
 ) -> Iterator[Server]:
     """Start `tessera serve` with these variables and no others, and stop it at the end.
 
     What it writes goes to `log`, or to the descriptor `stderr`, or with `closed` nowhere at all.
     """
-    port = free_port()
+    port = port or free_port()
     environ = {"PATH": os.environ["PATH"], "TESSERA_PORT": str(port), **environ}
     with log.open("wb") as output:
         command = [sys.executable, "-m", "api", "serve"]
