@@ -201,7 +201,8 @@ class Request(Schema):
 
 def list_of(inner: fields.Field[Any], maximum: int, **kwargs: Any) -> fields.List[Any]:
     """Return a list of at most `maximum` items."""
-    return fields.List(inner, validate=length(maximum=maximum), **kwargs)
+    long = Message("too_long", "Must have at most {max}.")
+    return fields.List(inner, validate=validate.Length(max=maximum, error=long), **kwargs)
 
 
 class Answer(Schema):

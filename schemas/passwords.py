@@ -7,5 +7,5 @@ from schemas.users import new_password, password
 class PasswordChange(Request):
     """What changing a password takes."""
 
-    current_password = password(load_default=None, allow_none=True)
+    current_password = password(required=True, allow_none=True)
     new_password = new_password()

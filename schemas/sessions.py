@@ -131,7 +131,7 @@ class KeySetAnswer(Answer):
 
     keys = list_of(
         fields.Dict(keys=fields.String()),
-        20,
+        100,
         metadata={"example": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "..."}]},
     )
 

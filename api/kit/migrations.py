@@ -17,6 +17,7 @@ from api.kit.feature import Feature, Migrations
 
 _HOME = Path(migrations.__file__).parent
 OWN = Migrations(_HOME / "versions", "alembic_version")
+_WAIT_SECONDS = 60  # for another migration of an SQLite file
 _LOCK = 0x7E55E4A  # of PostgreSQL's advisory locks: one migration at a time
 
 
@@ -76,6 +77,8 @@ def _one_at_a_time(url: sa.URL) -> Iterator[sa.Connection]:
                 connection.execute(sa.text("SET statement_timeout = 0; SET lock_timeout = 0"))
                 connection.execute(sa.text(f"SELECT pg_advisory_lock({_LOCK})"))
                 connection.execute(sa.text("SET lock_timeout = '10s'"))
+            else:
+                connection.execute(sa.text(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}"))
             connection.commit()
             yield connection
     finally:

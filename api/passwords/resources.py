@@ -27,7 +27,7 @@ class UserPassword(Resource):
     def put(self, user_id: UUID, current_password: str | None, new_password: str) -> None:
         """Change a password.
 
-        The user's other sessions end at once. Only for another user may an administrator leave
-        `current_password` out. Needs a fresh sign-in.
+        The user's other sessions end at once. `current_password` may be null when an administrator
+        changes another user's. Needs a fresh sign-in.
         """
         service.change(caller(), user_id, current_password, new_password)

@@ -35,8 +35,8 @@ def rotate(make_app: AppFactory) -> None:
         _show()
 
 
-@key.command()
-@click.argument("kid")
+@key.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("kid")  # which may begin with a hyphen
 @pass_app
 def retire(make_app: AppFactory, kid: str) -> None:
     """End the key KID at once, with every access token that it signed: for a key that leaked.

@@ -102,6 +102,10 @@ class Keyring:
         """Return the key of this id while it verifies; an unknown one is not asked for anywhere."""
         return next((key for key in self.published() if key.kid == kid), None)
 
+    def forget(self) -> None:
+        """Read the keys again before they are used next."""
+        self._read_at = None
+
     def _is_stale(self) -> bool:
         age = None if self._read_at is None else abs((clock.now() - self._read_at).total_seconds())
         return age is None or age >= RELOAD_SECONDS
@@ -128,7 +132,7 @@ class Keyring:
         elif rows[0].created_at + timedelta(days=setting(KEY_DAYS)) <= now:
             make_key(self.seal, after=newest, signs_from=now + lead())
         elif any(row.retires_at is not None and row.retires_at <= now for row in rows):
-            _delete(SigningKey.retires_at <= now)
+            _delete_dead(now)
         else:
             return False
         return True
@@ -167,8 +171,9 @@ def signing(keys: Sequence[T], now: datetime) -> T:
 
 def rotate() -> None:
     """Publish a successor of the newest key."""
-    rows = stored()
-    make_key(keyring().seal, after=rows[0].number, signs_from=clock.now() + lead())
+    keyring().published()  # there is one then
+    make_key(keyring().seal, after=stored()[0].number, signs_from=clock.now() + lead())
+    keyring().forget()
 
 
 def retire(kid: str) -> bool:
@@ -182,7 +187,12 @@ def retire(kid: str) -> bool:
         return False
     if signing(rows, now).kid == kid and not make_key(keyring().seal, after=rows[0].number, signs_from=now):
         return retire(kid)  # another was made meanwhile
-    _delete(SigningKey.kid == kid)
+    newest = sa.select(sa.func.max(SigningKey.number)).scalar_subquery()
+    with work.apart() as connection:
+        connection.execute(sa.delete(SigningKey).where(SigningKey.kid == kid))
+        # Without a successor a key has no end.
+        connection.execute(sa.update(SigningKey).where(SigningKey.number == newest).values(retires_at=None))
+    keyring().forget()
     return True
 
 
@@ -231,9 +241,9 @@ def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
     return encoding.encode(digest)
 
 
-def _delete(where: sa.ColumnElement[bool]) -> None:
+def _delete_dead(now: datetime) -> None:
     with work.apart() as connection:
-        connection.execute(sa.delete(SigningKey).where(where))
+        connection.execute(sa.delete(SigningKey).where(SigningKey.retires_at <= now))
 
 
 def _written(private: ec.EllipticCurvePrivateKey) -> bytes:

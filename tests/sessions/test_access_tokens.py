@@ -1,10 +1,14 @@
 """Access tokens: only what this service signed, for this purpose, whole and in time, lets anybody in."""
 
 import base64
+import gc
 import hashlib
 import hmac
 import json
+import secrets
+import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,10 +26,11 @@ from jwt.utils import der_to_raw_signature
 from werkzeug.test import TestResponse
 
 from api.kit.db import db
-from api.sessions.tokens import make_access_token
+from api.sessions.tokens import Bearer, VerifiedTokens, make_access_token
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.signing import signing_key
+from tests.support.watching import looks_outside, set_user, statements
 
 URL = "https://id.example.com"
 ME = "/v1/users/me"
@@ -335,6 +340,35 @@ def test_a_token_out_of_its_time_is_refused(
     refuses(holder, forge.with_claims(**times[1](int(time.time()))))
 
 
+def test_a_token_ends_with_the_second_in_which_the_clocks_cannot_differ(holder: Person, forge: Forge) -> None:
+    with time_machine.travel(int(time.time()), tick=False) as clock:
+        token = forge.with_claims(exp=int(time.time()) + 60)
+        for tokens in ([token], [token, forge.with_claims(exp=int(time.time()) + 60)]):  # seen before, or not
+            clock.shift(60 + SKEW - 1)
+            assert {_get(holder, one).status_code for one in tokens} == {200}
+            clock.shift(1)
+            assert {_get(holder, one).status_code for one in tokens} == {401}
+            clock.shift(-60 - SKEW)
+
+
+def test_a_token_begins_with_the_second_in_which_the_clocks_may_differ(holder: Person, forge: Forge) -> None:
+    with time_machine.travel(int(time.time()), tick=False):
+        now = int(time.time())
+        seen = [
+            _get(holder, forge.with_claims(iat=now + ahead, nbf=now + ahead, exp=now + 600)).status_code
+            for ahead in (SKEW, SKEW + 1)
+        ]
+    assert seen == [200, 401]
+
+
+def test_a_token_that_was_good_is_refused_once_it_has_expired(holder: Person, forge: Forge) -> None:
+    with time_machine.travel(int(time.time()), tick=False) as clock:
+        token = forge.sign()
+        assert [_get(holder, token).status_code for _ in range(2)] == [200, 200]
+        clock.shift(LIFETIME)
+        refuses(holder, token)
+
+
 # Header
 
 
@@ -426,6 +460,39 @@ def test_a_header_that_we_do_not_write_is_refused(
     refuses(holder, forge.with_header(**{name: value}))
 
 
+def test_an_unknown_key_is_asked_for_nowhere(holder: Person, forge: Forge, shared_app: Flask) -> None:
+    kids = (
+        "unknown",
+        "../../../../dev/null",
+        "file:///dev/null",
+        "http://127.0.0.1:1/k",
+        "' OR 1=1 --",
+        0,
+        None,
+    )
+    with time_machine.travel(int(time.time()), tick=False):
+        assert _get(holder, forge.sign()).status_code == 200  # now the keys have just been read
+        with statements(shared_app, keys=True) as asked, looks_outside() as looked:
+            for kid in kids:
+                refuses(holder, forge.with_header(kid=kid))
+    assert (asked, looked) == ([], [])
+
+
+def test_no_url_in_a_header_is_called(holder: Person, forge: Forge, shared_app: Flask) -> None:
+    jwk = ECAlgorithm.to_jwk(forge.key.public_key(), as_dict=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/keys"
+        urls = {"jku": url, "x5u": url, "kid": url, "typ": url, "jwk": jwk | {"x5u": url}, "x5c": [url]}
+        with looks_outside() as looked:
+            for name, value in urls.items():
+                refuses(holder, forge.with_header(**{name: value}))
+            refuses(holder, forge.with_claims(iss=url))
+        listener.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert [look for look in looked if "socket" in look and str(url) in look] == []
+
+
 @pytest.mark.parametrize("header", [b"[]", b'"x"', b"1", b"null", b"{", b"\xff", b"{}", b"x", b"[" * 3000])
 def test_a_header_that_is_no_object_of_ours_is_refused(holder: Person, forge: Forge, header: bytes) -> None:
     refuses(holder, forge.sign(header=header))
@@ -509,6 +576,12 @@ def test_a_key_of_somebody_else_is_refused(holder: Person, forge: Forge) -> None
 def test_a_key_of_another_kind_is_refused(holder: Person, forge: Forge, algorithm: str, key: Any) -> None:
     header = {"typ": "at+jwt", "kid": forge.kid}
     refuses(holder, jwt.encode(forge.claims, key, algorithm, header))
+
+
+def test_one_algorithm_is_configured_and_no_shared_secret(shared_app: Flask) -> None:
+    assert shared_app.config["JWT_DECODE_ALGORITHMS"] == [shared_app.config["JWT_ALGORITHM"]] == ["ES256"]
+    for name in ("SECRET_KEY", "JWT_SECRET_KEY", "JWT_PUBLIC_KEY", "JWT_PRIVATE_KEY"):
+        assert shared_app.config.get(name) is None
 
 
 # Signature and encoding
@@ -619,6 +692,35 @@ def test_a_token_of_100_kib_is_refused(holder: Person, forge: Forge) -> None:
     refuses(holder, f"{'a' * 50_000}.{'a' * 50_000}.a")
 
 
+def test_of_verified_tokens_only_so_many_are_remembered() -> None:
+    verified = VerifiedTokens(most=3)
+    bearer = Bearer(uuid4(), uuid4(), 0, "kid")
+    for number in range(5):
+        verified.add(bytes([number]), bearer, time.time() + 60)
+    assert [verified.get(bytes([number])) for number in range(5)] == [None, None, bearer, bearer, bearer]
+
+
+def test_long_tokens_that_are_refused_take_no_memory(holder: Person, shared_app: Flask) -> None:
+    client = shared_app.test_client()
+
+    def send(times: int) -> None:
+        for _ in range(times):
+            token = f"{secrets.token_hex(1300)}.{secrets.token_hex(1300)}.{secrets.token_hex(1300)}"
+            assert client.get(ME, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+    tracemalloc.start()
+    try:
+        send(20)
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        send(200)  # 1.5 MB
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 400_000
+
+
 # Where a token may be
 
 
@@ -724,6 +826,24 @@ def test_a_token_says_whose_it_is_by_ids_alone(holder: Person, forge: Forge) -> 
 
 def test_a_token_is_by_and_for_the_public_url(forge: Forge) -> None:
     assert (forge.issued["iss"], forge.issued["aud"]) == (URL, URL)
+
+
+def test_a_refreshed_token_says_what_the_user_may_by_then(shared_app: Flask) -> None:
+    person = new_person(shared_app, admin=True)
+    before = jwt.decode(person.tokens["access_token"], options={"verify_signature": False})
+    set_user(shared_app, person.id, roles=[])
+    tokens = person.refresh().get_json()
+    after = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+    assert ("users:write" in before["scope"].split(), before["roles"]) == (True, ["admin"])
+    assert (after["scope"], after["roles"]) == ("", [])
+
+
+def test_a_refresh_asks_for_no_scope(shared_app: Flask) -> None:
+    person = new_person(shared_app)
+    body = {"refresh_token": person.tokens["refresh_token"]}
+    for name, value in (("scope", "users:write"), ("roles", ["admin"]), ("audience", "https://evil.example")):
+        refused = person.client.post("/v1/sessions/refresh", json={**body, name: value})
+        assert [error["pointer"] for error in refused.get_json()["errors"]] == [f"/{name}"]
 
 
 def test_every_token_has_an_id_of_its_own(holder: Person, forge: Forge) -> None:

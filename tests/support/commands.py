@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from flask import Flask
 
 from api.cli import main
 from tests.support.servers import ROOT
@@ -41,6 +42,14 @@ def tessera(*arguments: str, environ: Mapping[str, str], stdin: bytes = b"") -> 
 
 def tessera_here(*arguments: str, environ: Mapping[str, str], stdin: bytes = b"") -> Ended:
     """Run `tessera` in this process: fast, for what ends before it meets a database."""
-    ended = CliRunner().invoke(main, arguments, stdin, environ, prog_name="tessera")
+    return _ended(CliRunner().invoke(main, arguments, stdin, environ, prog_name="tessera"))
+
+
+def tessera_of(app: Flask, *arguments: str) -> Ended:
+    """Run `tessera` in this process on the service of an app."""
+    return _ended(CliRunner().invoke(main, arguments, obj=lambda: app, prog_name="tessera"))
+
+
+def _ended(ended: Result) -> Ended:
     escaped = "" if isinstance(ended.exception, SystemExit | None) else f"Traceback: {ended.exception!r}"
     return Ended(ended.exit_code, ended.stdout, ended.stderr + escaped)

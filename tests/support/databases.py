@@ -31,11 +31,11 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://")
 
 
-def wipe(engine: sa.Engine) -> None:
-    """Remove every row but the signing keys, which running services know, and leave the migrations."""
+def wipe(engine: sa.Engine, *, keys: bool = False) -> None:
+    """Remove every row, but unless told so the signing keys, which running services know."""
     with engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
-            if table.name != "signing_keys":
+            if keys or table.name != "signing_keys":
                 connection.execute(table.delete())
 
 

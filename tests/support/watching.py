@@ -1,5 +1,6 @@
 """Looks beneath HTTP: the statements that ran, the hashes that were made, the rows that are kept."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from flask import Flask
 
 from api.kit import work
 from api.kit.db import db
+from api.kit.events import Event, Events, Listener
 from api.kit.hashing import Hasher
 from api.sessions.models import Session
 from api.users.models import User
@@ -30,12 +32,15 @@ class Statement:
 
 
 @contextmanager
-def statements(app: Flask) -> Iterator[list[Statement]]:
-    """Yield a list that grows by each statement of the app, less those that only begin one."""
+def statements(app: Flask, *, keys: bool = False) -> Iterator[list[Statement]]:
+    """Yield a list that grows by each statement of the app, less those that only begin one.
+
+    Signing keys are read again by the clock, whatever is asked: that is left out unless `keys` are wanted.
+    """
     seen: list[Statement] = []
 
     def note(_connection: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> None:
-        if not text.startswith("BEGIN"):
+        if not text.startswith("BEGIN") and (keys or "signing_keys" not in text):
             seen.append(Statement(text, parameters))
 
     engines = _engines(app)
@@ -123,3 +128,41 @@ class CountingHasher(Hasher):
         self.counted.verified += 1
         self.counted.connections.append(connections_in_use(self.app))
         return super().verify(hashed, password)
+
+
+@contextmanager
+def listening(app: Flask, *listeners: tuple[type[Event], Listener]) -> Iterator[None]:
+    """Let an app's events be heard by others as well, as a feature from outside would declare it."""
+    service = app.extensions["tessera"]
+    before = service.events
+    declared = [kind for feature in service.features for kind in feature.events]
+    own = [pair for feature in service.features for pair in feature.listeners]
+    service.events = Events(declared, [*own, *listeners])
+    try:
+        yield
+    finally:
+        service.events = before
+
+
+_OUTSIDE = ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
+_lookers: list[list[str]] = []
+
+
+@contextmanager
+def looks_outside() -> Iterator[list[str]]:
+    """Yield a list that grows by each file, address or program that this process asks the system for."""
+    if not hasattr(looks_outside, "hooked"):
+        sys.addaudithook(_note_look)  # there is no way to take one off again
+        looks_outside.hooked = True  # type: ignore[attr-defined]  # once a process
+    seen: list[str] = []
+    _lookers.append(seen)
+    try:
+        yield seen
+    finally:
+        _lookers.remove(seen)
+
+
+def _note_look(event: str, arguments: tuple[Any, ...]) -> None:
+    if _lookers and event in _OUTSIDE:
+        for seen in _lookers:
+            seen.append(f"{event} {arguments[:2]!r}")
