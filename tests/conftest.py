@@ -128,10 +128,18 @@ def _is_whole_run(config: pytest.Config) -> bool:
     return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not narrowed
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker process has seen."""
+    SEEN.update((operation, status) for operation, status in node.workeroutput.get("seen", ()))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a whole run in which a declared answer was never seen."""
-    if exitstatus == 0 and _is_whole_run(session.config):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["seen"] = sorted(SEEN)
+    elif exitstatus == 0 and _is_whole_run(session.config):
         session.config.stash[_UNSEEN] = sorted(_declared() - SEEN)
         if session.config.stash[_UNSEEN]:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
