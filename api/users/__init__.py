@@ -8,6 +8,7 @@ from api.kit.config import THREADS, data_folder
 from api.kit.feature import Feature
 from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
+from api.kit.peppers import PEPPER, Peppers
 from api.kit.settings import Settings
 from api.users.commands import user
 from api.users.resources import OneUser, Users
@@ -32,6 +33,7 @@ def _start(app: Flask, settings: Settings) -> None:
         settings[HASH_TIME_COST],
         locks,
         places=settings[THREADS] * 2 // 3,  # the others go on answering
+        peppers=Peppers(settings[PEPPER]),
     )
 
 
@@ -47,7 +49,7 @@ feature = Feature(
     name="users",
     summary="Accounts: sign up, read, change, delete; the list for administrators.",
     resources=(("/v1/users", Users), ("/v1/users/<user_id>", OneUser)),
-    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST),
+    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST, PEPPER),
     permissions=(
         Permission("users:read", "See every user."),
         Permission("users:write", "Create, change and delete every user."),

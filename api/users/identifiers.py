@@ -8,6 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 from marshmallow import Schema, ValidationError
 from precis_i18n import get_profile
 
+from api.kit.hashing import comparable_password
 from api.kit.problems import FieldError, ValidationFailed
 from schemas.base import CHARACTERS, UNSTORABLE, Message
 from schemas.users import EMAIL_MAXIMUM, PASSWORD_MINIMUM, USERNAME_MAXIMUM
@@ -68,16 +69,6 @@ def key_of(identifier: str) -> tuple[str, str] | None:
         return f"{name}_key", _NORMALISE[name](identifier)[f"{name}_key"]
     except Unfit:
         return None
-
-
-def comparable_password(password: str) -> str:
-    """Return the form of a password that is hashed.
-
-    These are the mappings of OpaqueString (RFC 8265 section 4.2): other spaces become U+0020, and
-    the whole NFC. Its set of characters is not kept to: it has no place for joined emoji.
-    """
-    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
-    return unicodedata.normalize("NFC", spaced)
 
 
 def _username(username: str) -> dict[str, str]:
