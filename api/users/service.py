@@ -226,6 +226,8 @@ def change_password(user_id: UUID, current_password: str | None, new_password: s
     stored = identifiers.columns(new_password=new_password)
     with work.reading():
         seen = get(user_id)
+    if identifiers.contains_name(stored["password"], seen.username, seen.email):
+        raise refuse("new_password", identifiers.CONTAINS_NAME)
     if current_password is not None and not _has_password(seen, current_password):
         raise WrongPassword()
     hashed = hasher().hash(stored["password"])
