@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
@@ -191,12 +191,24 @@ class JsonObject(fields.Dict):
 
 
 class Request(Schema):
-    """What a client sends: a member that is not declared is refused."""
+    """What a client sends: a member that is not declared is refused.
+
+    `rules` are called with the members that are fit by themselves, and raise ValidationError.
+    """
 
     class Meta:
         unknown = RAISE
 
     error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rules: list[Callable[[Mapping[str, Any]], None]] = []
+
+    @validates_schema(skip_on_field_errors=False)
+    def _obey_rules(self, data: Mapping[str, Any], **_: Any) -> None:
+        for rule in self.rules:
+            rule(data)
 
 
 def list_of(inner: fields.Field[Any], maximum: int, **kwargs: Any) -> fields.List[Any]:

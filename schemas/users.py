@@ -23,6 +23,7 @@ from schemas.base import (
 USERNAME_MAXIMUM = 80  # code points
 EMAIL_MAXIMUM = 254  # octets of an address in SMTP (RFC 5321 section 4.5.3.1.3)
 PASSWORD_MINIMUM = 8  # code points (NIST SP 800-63B-4)
+PASSWORD_BYTES = 1024
 METADATA_MAXIMUM = 16384  # bytes
 
 
@@ -49,17 +50,20 @@ def _email(**kwargs: Any) -> Text:
 def password(**kwargs: Any) -> Verbatim:
     """Return the field of a password that is already somebody's."""
     metadata = {"format": "password", "example": "correct horse battery staple"}
-    return Verbatim(minimum=1, maximum=1024, metadata=metadata, **kwargs)
+    return Verbatim(minimum=1, maximum=PASSWORD_BYTES, metadata=metadata, **kwargs)
 
 
 def new_password() -> Verbatim:
     """Return the field of a password that is to become somebody's."""
     return Verbatim(
         minimum=PASSWORD_MINIMUM,
-        maximum=1024,
+        maximum=PASSWORD_BYTES,
         required=True,
         metadata={
-            "description": "At least 8 code points and at most 1,024 bytes; any characters.",
+            "description": "At least 8 code points and at most 1,024 bytes; any characters. Refused are "
+            "passwords that attackers try first (`password_too_common`), and those that contain the "
+            "username, the local part of the e-mail address or the name of the service "
+            "(`password_contains_name`).",
             "format": "password",
             "example": "another horse battery staple",
         },

@@ -4,7 +4,7 @@ from typing import Any
 
 from api import __version__
 from api.kit import openapi
-from api.kit.config import PUBLIC_URL
+from api.kit.config import PUBLIC_URL, SERVICE_NAME
 from api.kit.problems import NotFound, Problem
 from api.kit.service import extension, service, setting
 
@@ -13,7 +13,7 @@ LINKS = {"openapi": "/openapi.json", "config": "/v1/config", "ready": "/health/r
 
 def overview() -> dict[str, Any]:
     links = {name: setting(PUBLIC_URL) + path for name, path in LINKS.items()}
-    return {"name": "Tessera", "version": __version__, "links": links}
+    return {"name": SERVICE_NAME, "version": __version__, "links": links}
 
 
 def client_config() -> dict[str, Any]:

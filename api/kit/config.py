@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from api.kit.secrets import kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, text, words
 
+SERVICE_NAME = "Tessera"
 MAXIMUM_PORT = 65535
 # Scheme, host and port: links are made by putting a path behind it.
 _URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")

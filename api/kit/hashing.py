@@ -1,9 +1,11 @@
-"""Password hashes: argon2id, never more at once than the machine has cores."""
+"""Password hashes: argon2id with a pepper, never more at once than the machine has cores."""
 
 import fcntl
 import os
+import re
 import secrets
 import time
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,11 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from api.kit import clock
+from api.kit import clock, foreign_hashes
+from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from api.kit.settings import Setting, integer
+from schemas.base import Message
 
 # OWASP Password Storage Cheat Sheet: argon2id with m=19 MiB, t=2, p=1 is the least.
 HASH_MEMORY_KIB = Setting(
@@ -25,10 +29,16 @@ HASH_TIME_COST = Setting("HASH_TIME_COST", "Passes of one password hash.", 2, in
 
 WAIT_SECONDS = 2.0  # that a hash waits for a core
 POLL_SECONDS = 0.002  # between two looks; a hash takes ten times as long
+UNKNOWN_PEPPER = Message("unknown_pepper", "Was made with a pepper that is not configured.")
+# The pepper's id is where the PHC string format has it: behind the parameters of argon2.
+_PEPPERED = re.compile(r"(\$argon2id\$v=19\$[^$,]+,[^$,]+,[^$,]+),keyid=([A-Za-z0-9+/]{1,11})(\$.+)")
 
 
 class Hasher:
     """Hashes and verifies; raises Overloaded when too many wait already.
+
+    Takes passwords as they are typed. A hash is `$argon2id$v=19$m=...,t=...,p=1,keyid=...$salt$hash`,
+    without `keyid` where there is no pepper (docs/adr/0010-passwords.md).
 
     All processes that share `folder` share the cores: each hash holds the lock of one of
     `cores` files there, and the operating system frees it even when a process is killed. At most
@@ -42,34 +52,83 @@ class Hasher:
         folder: Path,
         cores: int | None = None,
         places: int = 32,
+        peppers: Peppers | None = None,
     ) -> None:
         self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
         self._slots = Slots(folder, cores or usable_cores())
         self._queue = Queue(places)
-        self._nobody = self._hash_of_nothing(memory_kib, time_cost)
+        self._peppers = peppers or Peppers()
+        self._nobody = self._signed(self._hash_of_nothing(memory_kib, time_cost))
 
     def hash(self, password: str) -> str:
-        """Return a PHC string: `$argon2id$v=19$m=...,t=...,p=1$salt$hash`."""
+        """Return a hash of today's parameters and pepper."""
         with self._queue.place(), self._slots.one():
-            return self._argon2.hash(password)
+            mixed = self._peppers.mix(comparable_password(password), self._peppers.newest)
+            return self._signed(self._argon2.hash(mixed))
 
     def verify(self, hashed: str | None, password: str) -> bool:
-        """Tell whether the password is the one; None costs the same work and is never right."""
+        """Tell whether the password is the one.
+
+        None, and a hash that `judge` refuses, cost what a hash of today does, and none is right.
+        """
+        usable = self._nobody if hashed is None or self.judge(hashed) else hashed
         with self._queue.place(), self._slots.one():
-            try:
-                return self._argon2.verify(hashed or self._nobody, password)
-            except (VerificationError, InvalidHashError):
-                return False
+            return self._is_right(usable, password)
 
     def is_outdated(self, hashed: str) -> bool:
-        """Tell whether the hash was made with other parameters than today's."""
-        return self._argon2.check_needs_rehash(hashed)
+        """Tell whether the hash was made otherwise than today: other parameters, pepper or system."""
+        plain, key_id = _without_key_id(hashed)
+        return key_id != self._peppers.newest or not self._is_todays(plain)
+
+    def judge(self, hashed: str) -> Message | None:
+        """Return why a hash from elsewhere may not be stored, or None; never raises."""
+        plain, key_id = _without_key_id(hashed)
+        if not self._peppers.knows(key_id):
+            return UNKNOWN_PEPPER
+        return None if self._is_todays(plain) else foreign_hashes.judge(plain)
+
+    def _is_right(self, hashed: str, password: str) -> bool:
+        plain, key_id = _without_key_id(hashed)
+        if not plain.startswith("$argon2"):
+            return foreign_hashes.verify(plain, password)
+        try:
+            return self._argon2.verify(plain, self._peppers.mix(comparable_password(password), key_id))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _is_todays(self, plain: str) -> bool:
+        try:
+            return not self._argon2.check_needs_rehash(plain)
+        except InvalidHashError:
+            return False
+
+    def _signed(self, plain: str) -> str:
+        """Return the hash with the newest pepper's id."""
+        key_id = self._peppers.newest
+        head, salt, digest = plain.rsplit("$", 2)
+        return plain if key_id is None else f"{head},keyid={key_id}${salt}${digest}"
 
     @staticmethod
     def _hash_of_nothing(memory_kib: int, time_cost: int) -> str:
         """Return a hash that no password has, without the cost of making one."""
         salt, digest = (b64encode(secrets.token_bytes(n)).decode().rstrip("=") for n in (16, 32))
         return f"$argon2id$v=19$m={memory_kib},t={time_cost},p=1${salt}${digest}"
+
+
+def comparable_password(password: str) -> str:
+    """Return the form of a password that is hashed.
+
+    These are the mappings of OpaqueString (RFC 8265 section 4.2): other spaces become U+0020, and
+    the whole NFC. Its set of characters is not kept to: it has no place for joined emoji.
+    """
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
+    return unicodedata.normalize("NFC", spaced)
+
+
+def _without_key_id(hashed: str) -> tuple[str, str | None]:
+    """Return the hash as argon2 reads it, and the id of its pepper."""
+    found = _PEPPERED.fullmatch(hashed)
+    return (hashed, None) if found is None else (found[1] + found[3], found[2])
 
 
 class Queue:

@@ -4,12 +4,15 @@ from typing import Any
 
 from flask import Flask
 
-from api.kit.config import THREADS, data_folder
+from api.kit.config import PUBLIC_URL, THREADS, data_folder
 from api.kit.feature import Feature
 from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
+from api.kit.password_lists import PASSWORD_LIST, lists
+from api.kit.peppers import PEPPER, Peppers
 from api.kit.settings import Settings
 from api.users.commands import user
+from api.users.identifiers import CONTAINS_NAME, TOO_COMMON, service_names
 from api.users.resources import OneUser, Users
 from api.users.service import (
     IDENTIFIERS,
@@ -22,7 +25,7 @@ from api.users.service import (
     UsernameTaken,
     WrongPassword,
 )
-from schemas.users import PASSWORD_MINIMUM
+from schemas.users import PASSWORD_BYTES, PASSWORD_MINIMUM
 
 
 def _start(app: Flask, settings: Settings) -> None:
@@ -32,7 +35,9 @@ def _start(app: Flask, settings: Settings) -> None:
         settings[HASH_TIME_COST],
         locks,
         places=settings[THREADS] * 2 // 3,  # the others go on answering
+        peppers=Peppers(settings[PEPPER]),
     )
+    app.extensions["tessera.password_lists"] = lists(settings[PASSWORD_LIST])
 
 
 def _client_config(settings: Settings) -> dict[str, Any]:
@@ -40,6 +45,9 @@ def _client_config(settings: Settings) -> dict[str, Any]:
         "sign_up": settings[SIGN_UP],
         "identifiers": list(settings[IDENTIFIERS]),
         "password_minimum_length": PASSWORD_MINIMUM,
+        "password_maximum_bytes": PASSWORD_BYTES,
+        "password_forbidden_words": service_names(settings[PUBLIC_URL]),
+        "password_error_codes": ["too_short", "too_long", TOO_COMMON.code, CONTAINS_NAME.code],
     }
 
 
@@ -47,7 +55,7 @@ feature = Feature(
     name="users",
     summary="Accounts: sign up, read, change, delete; the list for administrators.",
     resources=(("/v1/users", Users), ("/v1/users/<user_id>", OneUser)),
-    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST),
+    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST, PEPPER, PASSWORD_LIST),
     permissions=(
         Permission("users:read", "See every user."),
         Permission("users:write", "Create, change and delete every user."),

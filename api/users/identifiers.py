@@ -2,21 +2,31 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
-from marshmallow import Schema, ValidationError
+from marshmallow import ValidationError
 from precis_i18n import get_profile
 
+from api.kit.config import PUBLIC_URL, SERVICE_NAME
+from api.kit.hashing import comparable_password
+from api.kit.password_lists import PasswordList
 from api.kit.problems import FieldError, ValidationFailed
-from schemas.base import CHARACTERS, UNSTORABLE, Message
-from schemas.users import EMAIL_MAXIMUM, PASSWORD_MINIMUM, USERNAME_MAXIMUM
+from api.kit.service import extension, setting
+from schemas.base import CHARACTERS, UNSTORABLE, Message, Request
+from schemas.users import EMAIL_MAXIMUM, PASSWORD_BYTES, PASSWORD_MINIMUM, USERNAME_MAXIMUM
 
-PASSWORD_BYTES = 1024
+NAME_MINIMUM = 4  # characters: shorter names stand in too many passwords by chance
 LOCAL_PART_BYTES = 64  # RFC 5321 section 4.5.3.1.1
 _USERNAME = get_profile("UsernameCaseMapped")  # RFC 8265 section 3.3
 _NO_USERNAME = Message("invalid_username", "Must be a name of letters and digits, without spaces or @.")
 _NO_EMAIL = Message("invalid_email", "Must be an e-mail address.")
+TOO_COMMON = Message("password_too_common", "Is known to attackers, who try it first: choose another.")
+CONTAINS_NAME = Message(
+    "password_contains_name", "May not contain the username, the e-mail address or the name of the service."
+)
 _TOO_LONG = Message("too_long", "Is too long once it is normalised.")
 # Characters that nobody sees: Default_Ignorable_Code_Point of the Unicode character database.
 _INVISIBLE = re.compile(
@@ -34,11 +44,12 @@ class Unfit(ValidationError):
         self.message = message
 
 
-def judge(schema: Schema) -> Schema:
+def judge(schema: Request) -> Request:
     """Let the schema refuse what is unfit, together with everything else that it refuses."""
     for name, normalise in _NORMALISE.items():
         if name in schema.fields:
             schema.fields[name].validators.append(normalise)
+    schema.rules.append(_refuse_names)
     return schema
 
 
@@ -56,9 +67,27 @@ def columns(**given: str) -> dict[str, str]:
             stored |= _NORMALISE[name](value)
         except Unfit as unfit:
             errors.append(FieldError(unfit.message.code, unfit.message, pointer=f"/{name}"))
+    if "password" in stored and contains_name(stored["password"], given.get("username"), given.get("email")):
+        pointer = "/password" if "password" in given else "/new_password"
+        errors.append(FieldError(CONTAINS_NAME.code, CONTAINS_NAME, pointer=pointer))
     if errors:
         raise ValidationFailed(errors)
     return stored
+
+
+def contains_name(password: str, username: str | None, email: str | None) -> bool:
+    """Tell whether a password holds one of its user's names, or the service's."""
+    names = (username or "", (email or "").rpartition("@")[0], *service_names(setting(PUBLIC_URL)))
+    within = _loose(password)
+    return any(len(name) >= NAME_MINIMUM and name in within for name in map(_loose, names))
+
+
+def service_names(public_url: str) -> list[str]:
+    """Return what people may call the service: its name, and of `id.shop.co.uk` the `shop`."""
+    host = urlsplit(public_url).hostname or ""
+    labels = re.findall("[a-z][a-z0-9-]*", host.rpartition(".")[0])
+    domain = [label for label in labels if len(label) >= NAME_MINIMUM][-1:]
+    return sorted({SERVICE_NAME.lower(), *domain})
 
 
 def key_of(identifier: str) -> tuple[str, str] | None:
@@ -70,14 +99,15 @@ def key_of(identifier: str) -> tuple[str, str] | None:
         return None
 
 
-def comparable_password(password: str) -> str:
-    """Return the form of a password that is hashed.
+def _refuse_names(given: Mapping[str, Any]) -> None:
+    for name in ("password", "new_password"):
+        if name in given and contains_name(given[name], given.get("username"), given.get("email")):
+            raise ValidationError(CONTAINS_NAME, name)
 
-    These are the mappings of OpaqueString (RFC 8265 section 4.2): other spaces become U+0020, and
-    the whole NFC. Its set of characters is not kept to: it has no place for joined emoji.
-    """
-    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
-    return unicodedata.normalize("NFC", spaced)
+
+def _loose(text: str) -> str:
+    """Return a text as people who look for it would compare it: whatever its case or width."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _username(username: str) -> dict[str, str]:
@@ -120,6 +150,9 @@ def _password(password: str) -> dict[str, str]:
         raise Unfit(Message("too_short", f"Must have at least {PASSWORD_MINIMUM} characters."))
     if len(comparable.encode()) > PASSWORD_BYTES:
         raise Unfit(Message("too_long", f"Must have at most {PASSWORD_BYTES} bytes."))
+    lists: tuple[PasswordList, ...] = extension("tessera.password_lists")
+    if any(comparable in known for known in lists):
+        raise Unfit(TOO_COMMON)
     return {"password": comparable}
 
 

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from flask_restful import Resource
-from marshmallow import Schema
 
 from api.kit.conditional import Precondition
 from api.kit.config import FRESH_SIGN_IN, PUBLIC_URL
@@ -17,6 +16,7 @@ from api.users import service
 from api.users.identifiers import judge
 from api.users.models import User
 from api.users.service import EmailTaken, UsernameTaken
+from schemas.base import Request
 from schemas.users import UserAnswer, UserCreate, UserList, UserPageAnswer, UserPatch, UserPath
 
 
@@ -24,7 +24,7 @@ def _sign_up_access(settings: Settings) -> Access:
     return PUBLIC if settings[service.SIGN_UP] == "open" else Needs("users:write")
 
 
-def _user_create(settings: Settings) -> Schema:
+def _user_create(settings: Settings) -> Request:
     """Return what signing up takes where the settings leave identifiers to choice."""
     optional = {"username", "email"} - set(settings[service.IDENTIFIERS])
     return judge(UserCreate(partial=tuple(sorted(optional))) if optional else UserCreate())

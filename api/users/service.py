@@ -197,7 +197,7 @@ def delete(user_id: UUID, precondition: Precondition) -> None:
 def with_password(identifier: str, password: str) -> User | None:
     """Return the active user who has both, or None: at the same cost whoever is asked for.
 
-    Holds no connection while it hashes. A hash of outdated parameters is renewed. Raises
+    Holds no connection while it hashes. A hash that was made otherwise is renewed. Raises
     Overloaded when too many sign up or in.
     """
     with work.reading():
@@ -226,6 +226,8 @@ def change_password(user_id: UUID, current_password: str | None, new_password: s
     stored = identifiers.columns(new_password=new_password)
     with work.reading():
         seen = get(user_id)
+    if identifiers.contains_name(stored["password"], seen.username, seen.email):
+        raise refuse("new_password", identifiers.CONTAINS_NAME)
     if current_password is not None and not _has_password(seen, current_password):
         raise WrongPassword()
     hashed = hasher().hash(stored["password"])
@@ -317,7 +319,7 @@ def _merge(target: Any, patch: Any) -> Any:
 
 
 def _renewed_hash(hashed: str, password: str) -> str | None:
-    """Return a hash of today's parameters when the old one is outdated; not worth a refusal."""
+    """Return a hash as it is made today when the old one is not; not worth a refusal."""
     try:
         return hasher().hash(password) if hasher().is_outdated(hashed) else None
     except Overloaded:
@@ -329,12 +331,12 @@ def _proven(seen: User | None, password: str) -> User | None:
     right = _has_password(seen, password)
     if seen is None or not right or seen.status != ACTIVE:
         return None
-    return _confirmed(seen, _renewed_hash(seen.password_hash, identifiers.comparable_password(password)))
+    return _confirmed(seen, _renewed_hash(seen.password_hash, password))
 
 
 def _has_password(user: User | None, password: str) -> bool:
     hashed = None if user is None else user.password_hash
-    return hasher().verify(hashed, identifiers.comparable_password(password))
+    return hasher().verify(hashed, password)
 
 
 def _confirmed(seen: User, renewed_hash: str | None) -> User | None:

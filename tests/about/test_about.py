@@ -33,7 +33,14 @@ def test_a_feature_that_is_off_is_not_in_the_contract(make_app: MakeApp) -> None
 def test_a_frontend_learns_what_it_needs(make_app: MakeApp) -> None:
     client = client_of(make_app(SIGN_UP="closed", IDENTIFIERS="email"))
     told = client.get("/v1/config").get_json()["settings"]["users"]
-    assert told == {"sign_up": "closed", "identifiers": ["email"], "password_minimum_length": 8}
+    assert told == {
+        "sign_up": "closed",
+        "identifiers": ["email"],
+        "password_minimum_length": 8,
+        "password_maximum_bytes": 1024,
+        "password_forbidden_words": ["example", "tessera"],
+        "password_error_codes": ["too_short", "too_long", "password_too_common", "password_contains_name"],
+    }
 
 
 def test_the_type_of_a_problem_leads_to_what_it_means(client: ContractClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,16 +11,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 
-from api.kit.hashing import Hasher, usable_cores
+from api.kit import foreign_hashes
+from api.kit.hashing import UNKNOWN_PEPPER, Hasher, usable_cores
+from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from tests.support.servers import ROOT
 
 MEMORY_KIB, TIME_COST = 19456, 2
 PLACES = 4
 PASSWORD = "correct horse battery staple"
+OLD, NEW = "4b1f0c7e92a85d36" * 2, "e7d20a5c81f3964b" * 2
+FOREIGN = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 # Hashes and verifies in many threads, and prints when each piece of work began and ended.
 WORK = """
@@ -135,7 +142,11 @@ def test_who_comes_when_the_queue_is_full_is_refused_at_once(hasher: Hasher) -> 
     with ExitStack() as places:
         for _ in range(PLACES):
             places.enter_context(hasher._queue.place())
-        for work in (lambda: hasher.hash(PASSWORD), lambda: hasher.verify(None, PASSWORD)):
+        for work in (
+            lambda: hasher.hash(PASSWORD),
+            lambda: hasher.verify(None, PASSWORD),
+            lambda: hasher.verify(FOREIGN, PASSWORD),
+        ):
             with pytest.raises(Overloaded) as refusal:
                 work()
             assert int(refusal.value.headers["Retry-After"]) >= 1
@@ -197,6 +208,87 @@ def test_a_hash_of_other_parameters_is_outdated(tmp_path: Path, hasher: Hasher) 
 
 def test_a_hash_of_old_parameters_still_opens(tmp_path: Path, hasher: Hasher) -> None:
     assert Hasher(MEMORY_KIB, TIME_COST + 1, tmp_path).verify(hasher.hash(PASSWORD), PASSWORD)
+
+
+def peppered(folder: Path, *peppers: str) -> Hasher:
+    return Hasher(MEMORY_KIB, TIME_COST, folder, cores=1, places=PLACES, peppers=Peppers(peppers))
+
+
+def test_a_peppered_hash_opens_with_its_password_alone(tmp_path: Path) -> None:
+    hasher = peppered(tmp_path, NEW)
+    hashed = hasher.hash(PASSWORD)
+    assert hasher.verify(hashed, PASSWORD)
+    assert not hasher.verify(hashed, PASSWORD + " ")
+    assert not hasher.is_outdated(hashed)
+
+
+def test_a_peppered_hash_cannot_be_tried_without_the_pepper(tmp_path: Path) -> None:
+    hashed = peppered(tmp_path, NEW).hash(PASSWORD)
+    stolen = re.sub(",keyid=[^$]+", "", hashed)
+    assert extract_parameters(stolen)
+    with pytest.raises(VerifyMismatchError):
+        PasswordHasher().verify(stolen, PASSWORD)
+
+
+def test_a_hash_names_its_pepper_and_tells_nothing_of_it(tmp_path: Path) -> None:
+    """The PHC string format has a `keyid` of at most 11 characters behind the parameters."""
+    hashed = {pepper: peppered(tmp_path, pepper).hash(PASSWORD) for pepper in (OLD, NEW)}
+    ids = {found[1] for text in hashed.values() if (found := re.search(r",p=1,keyid=([\w+/]{8})\$", text))}
+    assert len(ids) == 2
+    assert not [key_id for key_id in ids if key_id.lower() in (OLD + NEW)]
+    assert all(len(text) <= foreign_hashes.MAXIMUM_LENGTH for text in hashed.values())
+
+
+def test_a_hash_of_an_older_pepper_opens_and_is_outdated(tmp_path: Path) -> None:
+    hashed = peppered(tmp_path, OLD).hash(PASSWORD)
+    rotated = peppered(tmp_path, NEW, OLD)
+    assert rotated.verify(hashed, PASSWORD)
+    assert rotated.is_outdated(hashed)
+
+
+def test_a_hash_without_a_pepper_opens_and_is_outdated_where_there_is_one(
+    tmp_path: Path, hasher: Hasher
+) -> None:
+    hashed = hasher.hash(PASSWORD)
+    assert peppered(tmp_path, NEW).verify(hashed, PASSWORD)
+    assert peppered(tmp_path, NEW).is_outdated(hashed)
+
+
+@pytest.mark.parametrize("left", [(), (NEW,)], ids=["none", "another"])
+def test_a_hash_whose_pepper_is_gone_opens_to_nobody(tmp_path: Path, left: tuple[str, ...]) -> None:
+    hashed = peppered(tmp_path, OLD).hash(PASSWORD)
+    hasher = peppered(tmp_path, *left)
+    assert not hasher.verify(hashed, PASSWORD)
+    assert hasher.judge(hashed) == UNKNOWN_PEPPER
+
+
+@pytest.mark.parametrize("peppers", [(), (NEW,), (NEW, OLD)], ids=["none", "one", "two"])
+def test_every_way_to_be_refused_costs_one_hash_of_today(tmp_path: Path, peppers: tuple[str, ...]) -> None:
+    hasher = peppered(tmp_path, *peppers)
+    wrong, gone = hasher.hash("another"), peppered(tmp_path, "f0" * 4 + "a19c5b7d" * 3).hash(PASSWORD)
+    argon2 = hasher._argon2 = _Watched()
+    for hashed in (None, wrong, gone, "", "unreadable", f"scrypt:524288:8:1$salt${'0f' * 64}"):
+        assert not hasher.verify(hashed, PASSWORD)
+    assert len(argon2.verified) == 6
+    assert len({str(extract_parameters(text)) for text in argon2.verified}) == 1
+
+
+def test_a_hash_from_elsewhere_opens_and_is_outdated(hasher: Hasher) -> None:
+    assert hasher.judge(FOREIGN) is None
+    assert hasher.verify(FOREIGN, PASSWORD)
+    assert not hasher.verify(FOREIGN, PASSWORD.upper())
+    assert hasher.is_outdated(FOREIGN)
+
+
+def test_a_hash_from_elsewhere_takes_the_password_as_it_was_typed(hasher: Hasher) -> None:
+    typed = "pre\u0301fe\u0301re\u0301e\u00a01"
+    assert hasher.verify(bcrypt.hashpw(typed.encode(), bcrypt.gensalt(4)).decode(), typed)
+
+
+def test_ones_own_hash_is_never_too_costly(tmp_path: Path, hasher: Hasher) -> None:
+    dear = f"$argon2id$v=19$m=300000,t=8,p=1${'A' * 22}${'A' * 43}"
+    assert hasher.judge(dear) == foreign_hashes.TOO_COSTLY
+    assert Hasher(300000, 8, tmp_path).judge(dear) is None
 
 
 def test_the_machine_has_a_core_to_use() -> None:
