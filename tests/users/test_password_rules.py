@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +84,6 @@ def test_none_of_the_3000_commonest_may_be_chosen(app: Flask) -> None:
                 with pytest.raises(ValidationFailed) as refusal:
                     identifiers.columns(password=spelling)
                 assert refusal.value.members["errors"][0]["code"] == TOO_COMMON
-
-
-def test_to_look_in_the_list_takes_less_than_5_ms() -> None:
-    assert "read before" not in COMMON
-    passwords = [commonest(45000)[-1], PASSWORD, "a" * 1024, "\U0001f44d" * 256, "ab" * 512, "1234567" * 146]
-    begin = time.thread_time()
-    found = [password in COMMON for password in passwords for _ in range(10)]
-    assert (time.thread_time() - begin) / len(found) < 0.005
 
 
 def test_a_password_of_several_lines_is_not_taken_for_two_of_the_list() -> None:
