@@ -13,7 +13,9 @@ from api.users.commands import user
 from api.users.resources import OneUser, Users
 from api.users.service import (
     IDENTIFIERS,
+    PASSWORD_LIMIT,
     SIGN_UP,
+    SIGN_UP_LIMIT,
     EmailTaken,
     PasswordChanged,
     UserChanged,
@@ -47,7 +49,7 @@ feature = Feature(
     name="users",
     summary="Accounts: sign up, read, change, delete; the list for administrators.",
     resources=(("/v1/users", Users), ("/v1/users/<user_id>", OneUser)),
-    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST),
+    settings=(SIGN_UP, IDENTIFIERS, SIGN_UP_LIMIT, PASSWORD_LIMIT, HASH_MEMORY_KIB, HASH_TIME_COST),
     permissions=(
         Permission("users:read", "See every user."),
         Permission("users:write", "Create, change and delete every user."),

@@ -70,6 +70,19 @@ def key_of(identifier: str) -> tuple[str, str] | None:
         return None
 
 
+def subject_of(identifier: str) -> str:
+    """Return what attempts to sign in with an identifier are counted by, whether or not anybody has it.
+
+    Those that nobody can have are counted together.
+    """
+    return subject(*(key_of(identifier) or ("nobody", "")))
+
+
+def subject(column: str, key: str) -> str:
+    """Return what attempts are counted by for what a column identifies."""
+    return f"{column}:{key}"
+
+
 def comparable_password(password: str) -> str:
     """Return the form of a password that is hashed.
 
