@@ -149,5 +149,4 @@ def _allowance(failed: int) -> int:
 
 
 def _give_back(connection: sa.Connection, places: Iterable[_Place]) -> None:
-    for place in places:
-        connection.execute(_GIVE_BACK, {"taken": place.key, "until": place.ends_at})
+    connection.execute(_GIVE_BACK, [{"taken": place.key, "until": place.ends_at} for place in places])

@@ -207,7 +207,7 @@ def test_two_processes_share_their_limits_by_redis(make_offline: MakeOffline, re
 def test_what_redis_counted_it_forgets(redis: Redis, policy: Policy) -> None:
     InRedis(REDIS).add(policy, 1, "192.0.2.1")
     [key] = redis.scan_iter(match=f"*{policy.name}*")
-    assert 55 <= int(redis.ttl(key)) <= 60  # type: ignore[arg-type]  # of a client that waits
+    assert 55 <= int(redis.ttl(key)) <= 60
 
 
 class Hanging:
