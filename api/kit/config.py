@@ -180,7 +180,7 @@ REDIS_URL = Setting(
 REQUEST_LIMIT = Setting(
     "REQUEST_LIMIT",
     "Requests of one client address (IPv6: /64), but for those that have a limit of their own.",
-    Limit(600, 60),
+    Limit(1200, 60),
     limit,
 )
 FAILED_ATTEMPTS = Setting(

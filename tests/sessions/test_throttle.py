@@ -313,6 +313,32 @@ def test_it_leaves_the_owner_a_try_at_every_address(make_app: MakeApp, tmp_path:
         assert sign_in(mina.client, mina.user["username"], PASSWORD, address).status_code == 201
 
 
+def test_a_session_keeps_the_address_that_is_counted(make_app: MakeApp) -> None:
+    mina = new_person(make_app(TRUSTED_PROXIES="127.0.0.0/8"))
+    credentials = {"identifier": mina.user["username"], "password": PASSWORD}
+    headers = {"X-Forwarded-For": f"{HERE}, {ELSEWHERE}"}
+    answer = mina.client.post("/v1/sessions", json=credentials, headers=headers)
+    assert answer.get_json()["session"]["ip"] == ELSEWHERE
+
+
+def test_parallel_attempts_that_share_counters_do_not_wait_for_each_other(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app = limiting(make_app, tmp_path, memory_kib=64)
+    people = [new_person(app) for _ in range(3)]
+
+    def prove(number: int) -> int:
+        person = people[number % 3]
+        client = client_of(app)
+        if number % 2:
+            name = person.user["username" if number % 4 == 1 else "email"]
+            return sign_in(client, name, PASSWORD, "127.0.0.1").status_code
+        body = {"password": PASSWORD}
+        return client.post("/v1/sessions/reauthenticate", json=body, headers=person.bearer).status_code
+
+    assert set(in_parallel(24, prove)) <= {200, 201}
+
+
 def rows(app: Flask) -> list[FailedAttempts]:
     with app.app_context(), db.engine.connect() as connection:
         return list(connection.execute(sa.select(FailedAttempts.__table__)))  # type: ignore[arg-type]
