@@ -112,7 +112,7 @@ class _Taking:
     def take(self, subjects: list[str], network: str) -> list[_Place]:
         limit = setting(FAILED_ATTEMPTS_PER_ACCOUNT)
         accounts = [self._place(limit, _UNBOUNDED, "account", subject) for subject in subjects]
-        quota = _allowance(max(account.counted for account in accounts))
+        quota = _allowance(max((account.counted for account in accounts), default=0))
         limit = setting(FAILED_ATTEMPTS_PER_ADDRESS)
         places = [*accounts, self._place(limit, limit.quota, "address", network)]
         limit = setting(FAILED_ATTEMPTS)
