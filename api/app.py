@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from flask import Flask
 
 import api
+from api.kit.addresses import init_addresses
 from api.kit.config import FEATURES, KIT_SETTINGS, refuse_unfit_for_production
 from api.kit.db import init_database
 from api.kit.feature import Feature, installed, selected
 from api.kit.http import Api, init_http
+from api.kit.limits import init_limits
 from api.kit.logs import init_logs
 from api.kit.service import Service
 from api.kit.settings import Settings, environment
@@ -43,6 +45,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     app = Flask("tessera", static_folder=None)
     init_logs(app)
     init_http(app)
+    init_addresses(app, settings)
+    init_limits(app, settings)
     init_database(app, settings)
     app.extensions["tessera"] = Service(settings, features, Api(app))
     for feature in features:

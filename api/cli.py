@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from api import __version__, app, diagnosis
-from api.kit import migrations, openapi
+from api.kit import limits, migrations, openapi
 from api.kit.commands import AppFactory, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
 from api.kit.db import lacks_tables
@@ -112,6 +112,8 @@ def serve() -> None:
     _make_app()  # whatever is wrong is said here, once, and not by each process
     for name in settings.unknown:
         click.echo(f"{name} is set, but no such setting is known.", err=True)
+    for sentence in limits.explain(settings):
+        click.echo(sentence.text, err=True)
     if migrations.behind_at(sa.make_url(settings[DATABASE_URL]), migrations.histories(features)):
         click.echo("The database is not migrated, so little will work. Run: tessera migrate", err=True)
     shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import app
-from api.kit import migrations
-from api.kit.config import DATA_DIR, DATABASE_URL, PUBLIC_URL, WORKERS, data_folder, in_production
+from api.kit import limits, migrations
+from api.kit.config import DATA_DIR, DATABASE_URL, PUBLIC_URL, REDIS_URL, WORKERS, data_folder, in_production
 from api.kit.feature import Feature
 from api.kit.hashing import usable_cores
 from api.kit.settings import Settings, SettingsError, environment
@@ -40,6 +40,7 @@ def examine() -> Iterator[Finding]:
             yield Finding("look ", f"{name} is set, but no such setting is known")
         yield from _data_folder(settings)
         yield from _database(features, settings)
+        yield from _limits(settings)
         yield from _exposure(settings)
     except SettingsError as error:
         yield from (Finding("FAULT", line) for line in error.errors)
@@ -68,6 +69,17 @@ def _database(features: list[Feature], settings: Settings) -> Iterator[Finding]:
         yield Finding("FAULT", f"the tables are behind ({', '.join(behind)}); run: tessera migrate")
     else:
         yield Finding("ok   ", "the tables are up to date")
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    for sentence in limits.explain(settings):
+        yield Finding("look " if sentence.is_weak else "ok   ", sentence.text)
+    if settings[REDIS_URL]:
+        try:
+            limits.reach(settings[REDIS_URL])
+        except Exception as error:  # whatever it is, limits hold without it
+            text = f"Redis does not answer ({type(error).__name__}), so each process limits for itself"
+            yield Finding("look ", text)
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:

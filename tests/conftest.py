@@ -36,6 +36,7 @@ def environ(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "TESSERA_PUBLIC_URL": "https://id.example.com",
         "TESSERA_DATABASE_URL": database,
         "TESSERA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        "TESSERA_LIMITS": "off",
     }
 
 

@@ -12,7 +12,7 @@ OK = {"status": "ok"}
 
 
 class Live(Resource):
-    @operation("getLiveness", access=PUBLIC, answer=(200, HealthAnswer()), database=False)
+    @operation("getLiveness", access=PUBLIC, answer=(200, HealthAnswer()), database=False, limit=None)
     def get(self) -> dict[str, str]:
         """Tell that the process answers."""
         return OK
@@ -20,7 +20,12 @@ class Live(Resource):
 
 class Ready(Resource):
     @operation(
-        "getReadiness", access=PUBLIC, answer=(200, HealthAnswer()), database=False, problems=(NotReady,)
+        "getReadiness",
+        access=PUBLIC,
+        answer=(200, HealthAnswer()),
+        database=False,
+        problems=(NotReady,),
+        limit=None,
     )
     def get(self) -> dict[str, str]:
         """Tell whether the database answers and is migrated."""

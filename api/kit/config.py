@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from api.kit.secrets import kept_secret, read_secret_keys
-from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, text, words
+from api.kit.settings import Limit, Setting, Settings, SettingsError, integer, limit, one_of, text, words
 
 SERVICE_NAME = "Tessera"
 MAXIMUM_PORT = 65535
 # Scheme, host and port: links are made by putting a path behind it.
 _URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
+
+_REDIS_URL = re.compile(
+    r"rediss?://([^@/\s]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,4})?"
+)
 
 
 def _read_url(value: str) -> str:
@@ -56,6 +61,20 @@ def _is_postgresql(url: URL) -> bool:
 def _is_sqlite_file(url: URL) -> bool:
     is_file = url.database not in (None, "", ":memory:")
     return url.drivername == "sqlite" and not url.host and not url.query and is_file
+
+
+def _read_networks(value: str) -> tuple[str, ...]:
+    """Read networks, or single addresses, separated by commas."""
+    try:
+        return tuple(str(ip_network(word)) for word in words(value))
+    except ValueError as error:
+        raise ValueError("must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas") from error
+
+
+def _read_redis_url(value: str) -> str:
+    if not _REDIS_URL.fullmatch(value):
+        raise ValueError("must be redis://host:port/number or rediss://..., maybe with user:password@")
+    return value
 
 
 def _default_secret(settings: Settings) -> tuple[str, ...]:
@@ -138,6 +157,51 @@ FRESH_SIGN_IN = Setting(
     300,
     integer(1, 86400),
 )
+TRUSTED_PROXIES: Setting[tuple[str, ...]] = Setting(
+    "TRUSTED_PROXIES",
+    "Networks of the proxies in front, separated by commas: what they add to `X-Forwarded-For` is believed.",
+    (),
+    _read_networks,
+    default_text="none",
+)
+LIMITS = Setting(
+    "LIMITS",
+    "`off` counts neither requests nor failed sign-ins: for load tests.",
+    "on",
+    one_of("on", "off"),
+)
+REDIS_URL = Setting(
+    "REDIS_URL",
+    "`redis://host:port/number` or `rediss://...`: limits of requests hold over all processes.",
+    "",
+    _read_redis_url,
+    default_text="none",
+    secret=True,
+)
+REQUEST_LIMIT = Setting(
+    "REQUEST_LIMIT",
+    "Requests of one client address (IPv6: /64), but for those that have a limit of their own.",
+    Limit(1200, 60),
+    limit,
+)
+FAILED_ATTEMPTS = Setting(
+    "FAILED_ATTEMPTS",
+    "Wrong passwords for one account from one client address (IPv6: /64).",
+    Limit(10, 900),
+    limit,
+)
+FAILED_ATTEMPTS_PER_ADDRESS = Setting(
+    "FAILED_ATTEMPTS_PER_ADDRESS",
+    "Wrong passwords from one client address (IPv6: /64), for whatever account.",
+    Limit(50, 900),
+    limit,
+)
+FAILED_ATTEMPTS_PER_ACCOUNT = Setting(
+    "FAILED_ATTEMPTS_PER_ACCOUNT",
+    "Wrong passwords for one account from everywhere; beyond, each address has fewer attempts, but one.",
+    Limit(100, 3600),
+    limit,
+)
 
 KIT_SETTINGS: tuple[Setting[Any], ...] = (
     ENV,
@@ -151,6 +215,13 @@ KIT_SETTINGS: tuple[Setting[Any], ...] = (
     PUBLIC_URL,
     FEATURES,
     FRESH_SIGN_IN,
+    TRUSTED_PROXIES,
+    LIMITS,
+    REDIS_URL,
+    REQUEST_LIMIT,
+    FAILED_ATTEMPTS,
+    FAILED_ATTEMPTS_PER_ADDRESS,
+    FAILED_ATTEMPTS_PER_ACCOUNT,
 )
 
 

@@ -17,8 +17,15 @@ from marshmallow import Schema, fields
 from api import __version__
 from api.kit.config import PUBLIC_URL
 from api.kit.http import PROBLEM_JSON
+from api.kit.limits import HEADERS as LIMIT_HEADERS
 from api.kit.operation import Operation, Route
-from api.kit.problems import FieldError, Problem, ReauthenticationRequired, ValidationFailed
+from api.kit.problems import (
+    FieldError,
+    Problem,
+    ReauthenticationRequired,
+    TooManyRequests,
+    ValidationFailed,
+)
 from api.kit.service import Service
 from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Text, Verbatim
 from schemas.problems import ProblemAnswer, ValidationProblemAnswer
@@ -50,6 +57,8 @@ def document(service: Service) -> dict[str, Any]:
     converter = cast("OpenAPIConverter", plugin.converter)  # APISpec has made one
     converter.add_attribute_function(_describe_field)
     spec.components.security_scheme("accessToken", _ACCESS_TOKEN)
+    for name, text in _LIMIT_HEADERS.items():
+        spec.components.header(name, {"description": text, "schema": {"type": "string"}})
     for route in service.routes:
         path, parameters = _path(route, converter)
         operation = _operation(route, converter, parameters)
@@ -58,6 +67,7 @@ def document(service: Service) -> dict[str, Any]:
     return rendered
 
 
+_LIMIT_HEADERS = {"Retry-After": "Seconds after which to try again.", **LIMIT_HEADERS}
 _ACCESS_TOKEN = {
     "type": "http",
     "scheme": "bearer",
@@ -142,6 +152,8 @@ def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
     responses: dict[str, Any] = {str(operation.status): _success(operation, converter)}
     if operation.etag and operation.safe:
         responses["304"] = {"description": "The state that the client has is current."}
+    if operation.policy is not None:
+        responses[str(operation.status)].setdefault("headers", {}).update(_references(LIMIT_HEADERS))
     by_status: dict[int, list[type[Problem]]] = defaultdict(list)
     for kind in operation.refusals().values():
         by_status[kind.status].append(kind)
@@ -173,8 +185,10 @@ def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any
 def _refusal(kinds: Iterable[type[Problem]], converter: OpenAPIConverter) -> dict[str, Any]:
     kinds = sorted(kinds, key=lambda kind: kind.code)
     shape = ValidationProblemAnswer if kinds[0].status == 422 else ProblemAnswer
+    headers = {"headers": _references(_LIMIT_HEADERS)} if kinds[0].status == TooManyRequests.status else {}
     return {
         "description": " · ".join(f"`{kind.code}`: {kind.title}." for kind in kinds),
+        **headers,
         "content": {
             PROBLEM_JSON: {
                 "schema": converter.resolve_nested_schema(shape),
@@ -182,6 +196,10 @@ def _refusal(kinds: Iterable[type[Problem]], converter: OpenAPIConverter) -> dic
             }
         },
     }
+
+
+def _references(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _problem_example(kind: type[Problem]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from marshmallow import Schema
 
 from api.kit import work
 from api.kit.conditional import none_match, read_if_match
-from api.kit.config import FRESH_SIGN_IN
+from api.kit.config import FRESH_SIGN_IN, REQUEST_LIMIT
 from api.kit.http import read_json, refuse_unacceptable
 from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
+from api.kit.limits import Policy, count_request
 from api.kit.problems import (
     AuthenticationRequired,
     BodyTooLarge,
@@ -29,10 +30,11 @@ from api.kit.problems import (
     Problem,
     ReauthenticationRequired,
     RequestTimeout,
+    TooManyRequests,
     UnsupportedMediaType,
     ValidationFailed,
 )
-from api.kit.settings import Setting, Settings
+from api.kit.settings import Limit, Setting, Settings
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
 
@@ -87,12 +89,15 @@ class Operation:
     database: bool
     max_age: int | None
     headers: Mapping[str, str]
+    policy: Policy | None
     safe: bool
 
     def run(self, resource: Any, path: Mapping[str, str]) -> Any:
         """Answer the current request: the whole way from its headers to its status."""
-        refuse_unacceptable(self.media_type or "application/json")
         g.operation = self.id
+        if self.policy is not None:
+            count_request(self.policy)
+        refuse_unacceptable(self.media_type or "application/json")
         with self._unit():
             arguments = self._admit(path)
             if self.query.fields or request.query_string:
@@ -134,22 +139,19 @@ class Operation:
 
     def refusals(self) -> dict[str, type[Problem]]:
         """Return every problem that this operation can answer, by code."""
-        kinds: list[type[Problem]] = [MalformedRequest, NotAcceptable, ValidationFailed, *self.problems]
-        if not self.access.public:
-            kinds += [AuthenticationRequired, InvalidToken]
-        if isinstance(self.access, Needs):
-            kinds.append(PermissionDenied)
-        if isinstance(self.access, OwnerOr):
-            kinds.append(NotFound)
-        if self.fresh:
-            kinds.append(ReauthenticationRequired)
-        if self.body is not None:
-            kinds += [MalformedJson, RequestTimeout, BodyTooLarge, UnsupportedMediaType]
-        if self.etag and not self.safe:
-            kinds.append(PreconditionFailed)
-        if self.database:
-            kinds.append(DatabaseUnavailable)
-        return {kind.code: kind for kind in kinds}
+        body = (MalformedJson, RequestTimeout, BodyTooLarge, UnsupportedMediaType)
+        where: tuple[tuple[bool, tuple[type[Problem], ...]], ...] = (
+            (True, (MalformedRequest, NotAcceptable, ValidationFailed, *self.problems)),
+            (not self.access.public, (AuthenticationRequired, InvalidToken)),
+            (isinstance(self.access, Needs), (PermissionDenied,)),
+            (isinstance(self.access, OwnerOr), (NotFound,)),
+            (self.fresh, (ReauthenticationRequired,)),
+            (self.body is not None, body),
+            (self.etag is not None and not self.safe, (PreconditionFailed,)),
+            (self.database, (DatabaseUnavailable,)),
+            (self.policy is not None, (TooManyRequests,)),
+        )
+        return {kind.code: kind for applies, kinds in where if applies for kind in kinds}
 
 
 @dataclass(frozen=True)
@@ -187,12 +189,14 @@ def operation(
     database: bool = True,
     max_age: int | Setting[int] | None = None,
     headers: Mapping[str, str] | None = None,
+    limit: Setting[Limit] | None = REQUEST_LIMIT,
 ) -> Callable[[Method], Method]:
     """Declare a method of a resource.
 
     What the schemas load becomes the method's keyword arguments; its docstring is the
     documentation. `access` and `body` may be functions of the settings. `headers` names the
     headers of the success and what they hold; `max_age` lets caches keep it, in seconds or by a setting.
+    `limit` is how often each client network may call this and whatever else has the same one.
     """
 
     def declare(function: Method) -> Method:
@@ -214,6 +218,7 @@ def operation(
                 database=database,
                 max_age=settings[max_age] if isinstance(max_age, Setting) else max_age,
                 headers=headers or {},
+                policy=Policy.of(limit, settings),
                 safe=method == "GET",
             )
 

@@ -192,6 +192,28 @@ class ValidationFailed(Problem):
         super().__init__(members={"errors": [error.as_dict() for error in errors]})
 
 
+class TooManyRequests(Problem):
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+    detail = "Too many requests came from this address in a short time."
+    remedy = "Try again after the seconds in Retry-After; the RateLimit header says what is left."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after)})
+
+
+class TooManyAttempts(Problem):
+    status = 429
+    code = "too_many_attempts"
+    title = "Too many failed attempts"
+    detail = "Too many attempts from this address have failed lately; this one was not looked at."
+    remedy = "Try again after the seconds in Retry-After, or reset the password."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after)})
+
+
 class InternalError(Problem):
     status = 500
     code = "internal_error"
@@ -237,6 +259,8 @@ KIT_PROBLEMS: tuple[type[Problem], ...] = (
     BodyTooLarge,
     UnsupportedMediaType,
     ValidationFailed,
+    TooManyRequests,
+    TooManyAttempts,
     InternalError,
     Overloaded,
     DatabaseUnavailable,

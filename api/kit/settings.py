@@ -1,6 +1,7 @@
 """Declared settings; the only reader of the environment."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 PREFIX = "TESSERA_"
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_LIMIT = re.compile(r"([1-9][0-9]{0,8}) per (?:([1-9][0-9]{0,3}) )?(second|minute|hour|day)s?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,19 @@ class Setting(Generic[T_co]):
     def describe_default(self) -> str:
         """Return the default as the documentation shows it."""
         return self.default_text or ("none" if self.default in ("", ()) else str(self.default))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So much in so many seconds."""
+
+    quota: int
+    seconds: int
+
+    def __str__(self) -> str:
+        unit, length = next((u, n) for u, n in reversed(_UNITS.items()) if self.seconds % n == 0)
+        many = self.seconds // length
+        return f"{self.quota} per {unit}" if many == 1 else f"{self.quota} per {many} {unit}s"
 
 
 class SettingsError(Exception):
@@ -138,6 +154,14 @@ def integer(minimum: int, maximum: int) -> Callable[[str], int]:
         return int(value)
 
     return read
+
+
+def limit(value: str) -> Limit:
+    """Read how much may be done in which time, such as `10 per 15 minutes`."""
+    match = _LIMIT.fullmatch(value)
+    if match is None:
+        raise ValueError("must be a limit such as: 20 per minute, 10 per 15 minutes")
+    return Limit(int(match[1]), int(match[2] or 1) * _UNITS[match[3]])
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

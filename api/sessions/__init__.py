@@ -8,6 +8,7 @@ from api.sessions.endings import IDLE_SECONDS, SessionsEnded
 from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, KEY_DAYS, KEY_SET_SECONDS
 from api.sessions.refreshing import (
     OVERLAP_SECONDS,
+    REFRESH_LIMIT,
     RefreshAfterEnd,
     RefreshTokenForged,
     RefreshTokenReuse,
@@ -63,6 +64,7 @@ feature = Feature(
         ABSOLUTE_SECONDS,
         OVERLAP_SECONDS,
         SESSIONS_PER_USER,
+        REFRESH_LIMIT,
         KEY_DAYS,
         KEY_SET_SECONDS,
         CLOCK_SKEW_SECONDS,

@@ -11,13 +11,16 @@ from api.kit import clock
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.service import emit, setting
-from api.kit.settings import Setting, integer
+from api.kit.settings import Limit, Setting, integer, limit
 from api.sessions import tokens
 from api.sessions.endings import LIVE, end, live_at
 from api.sessions.models import Session
 from api.sessions.tokens import InvalidRefreshToken, SignInAgain
 from api.users.models import ACTIVE, User
 
+REFRESH_LIMIT = Setting(
+    "REFRESH_LIMIT", "Refreshes of one client address (IPv6: /64).", Limit(300, 60), limit
+)
 OVERLAP_SECONDS = Setting(
     "REFRESH_OVERLAP_SECONDS", "For so long an exchanged token gives its successor again, used or not.", 30,
     integer(0, 300),

@@ -7,15 +7,16 @@ from uuid import UUID
 from flask import request
 from flask_restful import Resource
 
+from api.kit.addresses import client_address
 from api.kit.identity import PUBLIC, SIGNED_IN, Needs, OwnerOr, caller
 from api.kit.operation import Answer, operation
-from api.kit.problems import NotFound, Overloaded
+from api.kit.problems import NotFound, Overloaded, TooManyAttempts
 from api.sessions import endings, service
 from api.sessions.keys import KEY_SET_SECONDS, keyring
-from api.sessions.refreshing import RefreshTokenReused, SessionEnded
+from api.sessions.refreshing import REFRESH_LIMIT, RefreshTokenReused, SessionEnded
 from api.sessions.service import Device, InvalidCredentials
 from api.sessions.tokens import InvalidRefreshToken
-from api.users.service import WrongPassword
+from api.users.service import PASSWORD_LIMIT, WrongPassword
 from schemas.sessions import (
     AuthorizationServerAnswer,
     KeySetAnswer,
@@ -37,7 +38,7 @@ USER_AGENT_MAXIMUM = 500  # characters that are kept
 
 def _device() -> Device:
     printable = re.sub(r"[^\x20-\x7e]", "?", request.headers.get("User-Agent", ""))
-    return Device(request.remote_addr, printable[:USER_AGENT_MAXIMUM] or None)
+    return Device(client_address(), printable[:USER_AGENT_MAXIMUM] or None)
 
 
 class Sessions(Resource):
@@ -46,7 +47,8 @@ class Sessions(Resource):
         access=PUBLIC,
         body=SessionCreate(),
         answer=(201, TokensAnswer()),
-        problems=(InvalidCredentials, Overloaded),
+        problems=(InvalidCredentials, TooManyAttempts, Overloaded),
+        limit=PASSWORD_LIMIT,
     )
     def post(self, **credentials: Any) -> dict[str, Any]:
         """Sign in.
@@ -63,6 +65,7 @@ class Refresh(Resource):
         body=RefreshToken(),
         answer=(200, TokensAnswer()),
         problems=(InvalidRefreshToken, RefreshTokenReused, SessionEnded),
+        limit=REFRESH_LIMIT,
     )
     def post(self, refresh_token: str) -> dict[str, Any]:
         """Exchange a refresh token for new tokens.
@@ -80,7 +83,8 @@ class Reauthentication(Resource):
         access=SIGNED_IN,
         body=SessionReauthenticate(),
         answer=(200, TokensAnswer()),
-        problems=(WrongPassword, Overloaded),
+        problems=(WrongPassword, TooManyAttempts, Overloaded),
+        limit=PASSWORD_LIMIT,
     )
     def post(self, password: str) -> dict[str, Any]:
         """Make the sign-in of this session fresh.
@@ -88,7 +92,7 @@ class Reauthentication(Resource):
         Operations that need a fresh sign-in accept it at once. The new access token says so to other
         services by its `auth_time`; the refresh token stays the current one.
         """
-        return service.reauthenticate(caller(), password)
+        return service.reauthenticate(caller(), password, client_address())
 
 
 class SignOut(Resource):
@@ -98,6 +102,7 @@ class SignOut(Resource):
         body=RefreshToken(),
         answer=(204, None),
         problems=(InvalidRefreshToken,),
+        limit=REFRESH_LIMIT,
     )
     def post(self, refresh_token: str) -> None:
         """Sign out by a refresh token, when the access token has expired.
@@ -167,6 +172,7 @@ class KeySet(Resource):
         answer=(200, KeySetAnswer()),
         etag=lambda key_set: ".".join(key["kid"] for key in key_set["keys"]),
         max_age=KEY_SET_SECONDS,
+        limit=None,
     )
     def get(self) -> dict[str, Any]:
         """Get the public keys that verify access tokens.

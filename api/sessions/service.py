@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.kit import clock, work
+from api.kit import attempts, clock, work
 from api.kit.config import PUBLIC_URL
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
@@ -22,6 +22,7 @@ from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, live_at
 from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
 from api.sessions.tokens import SignInAgain
+from api.users import identifiers
 from api.users import service as users
 from api.users.models import ACTIVE, User
 from api.users.service import UserDeleted
@@ -104,12 +105,13 @@ class Device:
 def sign_in(identifier: str, password: str, device_name: str | None, device: Device) -> dict[str, Any]:
     """Start a session and return it with its tokens.
 
-    Raises InvalidCredentials, or Overloaded when too many sign up or in.
+    Raises InvalidCredentials, TooManyAttempts, or Overloaded when too many sign up or in.
     """
     key = keyring().signing()
-    user = users.with_password(identifier, password)
-    if user is None:
-        raise InvalidCredentials()
+    with attempts.attempt([identifiers.subject_of(identifier)], device.ip):
+        user = users.with_password(identifier, password)
+        if user is None:
+            raise InvalidCredentials()
     return _with_tokens(key, _start(user, device_name, device), users.touch(user.id))
 
 
@@ -124,13 +126,13 @@ def refresh(refresh_token: str) -> dict[str, Any]:
     return _with_tokens(key, session, users.touch(session.user_id))
 
 
-def reauthenticate(caller: Identity, password: str) -> dict[str, Any]:
+def reauthenticate(caller: Identity, password: str, address: str | None) -> dict[str, Any]:
     """Make the caller's sign-in fresh, and return the session with a new access token.
 
-    Raises WrongPassword, Overloaded, or InvalidToken when the session ended meanwhile.
+    Raises WrongPassword, TooManyAttempts, Overloaded, or InvalidToken when the session ended meanwhile.
     """
     key = keyring().signing()
-    user = users.with_own_password(caller.user_id, password)
+    user = users.with_own_password(caller.user_id, password, address)
     session = db.session.scalar(_AUTHENTICATE_AGAIN, {"session_id": caller.session_id} | live_at(clock.now()))
     if session is None:
         raise InvalidToken()

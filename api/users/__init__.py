@@ -16,7 +16,9 @@ from api.users.identifiers import CONTAINS_NAME, TOO_COMMON, service_names
 from api.users.resources import OneUser, Users
 from api.users.service import (
     IDENTIFIERS,
+    PASSWORD_LIMIT,
     SIGN_UP,
+    SIGN_UP_LIMIT,
     EmailTaken,
     PasswordChanged,
     UserChanged,
@@ -55,7 +57,16 @@ feature = Feature(
     name="users",
     summary="Accounts: sign up, read, change, delete; the list for administrators.",
     resources=(("/v1/users", Users), ("/v1/users/<user_id>", OneUser)),
-    settings=(SIGN_UP, IDENTIFIERS, HASH_MEMORY_KIB, HASH_TIME_COST, PEPPER, PASSWORD_LIST),
+    settings=(
+        SIGN_UP,
+        IDENTIFIERS,
+        SIGN_UP_LIMIT,
+        PASSWORD_LIMIT,
+        HASH_MEMORY_KIB,
+        HASH_TIME_COST,
+        PEPPER,
+        PASSWORD_LIST,
+    ),
     permissions=(
         Permission("users:read", "See every user."),
         Permission("users:write", "Create, change and delete every user."),

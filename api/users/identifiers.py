@@ -99,6 +99,19 @@ def key_of(identifier: str) -> tuple[str, str] | None:
         return None
 
 
+def subject_of(identifier: str) -> str:
+    """Return what attempts to sign in with an identifier are counted by, whether or not anybody has it.
+
+    Those that nobody can have are counted together.
+    """
+    return subject(*(key_of(identifier) or ("nobody", "")))
+
+
+def subject(column: str, key: str) -> str:
+    """Return what attempts are counted by for what a column identifies."""
+    return f"{column}:{key}"
+
+
 def _refuse_names(given: Mapping[str, Any]) -> None:
     for name in ("password", "new_password"):
         if name in given and contains_name(given[name], given.get("username"), given.get("email")):

@@ -38,6 +38,7 @@ class Users(Resource):
         answer=(201, UserAnswer()),
         headers={"Location": "The URL of the user."},
         problems=(UsernameTaken, EmailTaken, Overloaded),
+        limit=service.SIGN_UP_LIMIT,
     )
     def post(self, **details: Any) -> Answer:
         """Sign a person up.

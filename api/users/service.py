@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
-from api.kit import clock, work
+from api.kit import attempts, clock, work
 from api.kit.conditional import Precondition
 from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
@@ -17,7 +17,7 @@ from api.kit.ids import new_id
 from api.kit.pages import Page, page
 from api.kit.problems import NotFound, Overloaded, Problem
 from api.kit.service import emit, extension, service
-from api.kit.settings import Setting, one_of, some_of
+from api.kit.settings import Limit, Setting, limit, one_of, some_of
 from api.kit.validation import refuse
 from api.users import identifiers
 from api.users.models import ACTIVE, DELETED, User
@@ -37,6 +37,14 @@ IDENTIFIERS: Setting[tuple[str, ...]] = Setting(
     ("username", "email"),
     some_of("username", "email"),
     default_text="`username,email`",
+)
+
+SIGN_UP_LIMIT = Setting("SIGN_UP_LIMIT", "Sign-ups of one client address (IPv6: /64).", Limit(30, 60), limit)
+PASSWORD_LIMIT = Setting(
+    "PASSWORD_LIMIT",
+    "Sign-ins and other requests with a password of one client address (IPv6: /64), right or wrong.",
+    Limit(100, 60),
+    limit,
 )
 
 
@@ -205,38 +213,48 @@ def with_password(identifier: str, password: str) -> User | None:
     return _proven(user, password)
 
 
-def with_own_password(user_id: UUID, password: str) -> User:
+def with_own_password(user_id: UUID, password: str, address: str | None) -> User:
     """Return an active user whose password it is.
 
-    Raises WrongPassword, NotFound, or Overloaded when too many sign up or in.
+    Raises WrongPassword, NotFound, TooManyAttempts, or Overloaded when too many sign up or in.
     """
     with work.reading():
         seen = get(user_id)
-    user = _proven(seen, password)
-    if user is None:
-        raise WrongPassword()
+    with attempts.attempt(_subjects(seen), address):
+        user = _proven(seen, password)
+        if user is None:
+            raise WrongPassword()
     return user
 
 
-def change_password(user_id: UUID, current_password: str | None, new_password: str) -> None:
-    """Give a user another password; without the current one nobody but an administrator may.
+def set_password(user_id: UUID, new_password: str) -> None:
+    """Give a user another password, whoever knows the old one.
 
-    Raises WrongPassword, NotFound, ValidationFailed, or Overloaded when too many sign up or in.
+    Raises NotFound, ValidationFailed, or Overloaded when too many sign up or in.
     """
-    stored = identifiers.columns(new_password=new_password)
     with work.reading():
         seen = get(user_id)
-    if identifiers.contains_name(stored["password"], seen.username, seen.email):
-        raise refuse("new_password", identifiers.CONTAINS_NAME)
-    if current_password is not None and not _has_password(seen, current_password):
-        raise WrongPassword()
-    hashed = hasher().hash(stored["password"])
-    user = _locked(user_id)
-    if current_password is not None and user.password_changed_at != seen.password_changed_at:
-        raise WrongPassword()
-    change = sa.update(User).where(User.id == user_id)
-    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
-    emit(PasswordChanged(user_id))
+    hashed = hasher().hash(_fit(new_password, seen))
+    _locked(user_id)
+    _store_password(user_id, hashed)
+
+
+def change_password(user_id: UUID, current_password: str, new_password: str, address: str | None) -> None:
+    """Give a user another password in place of the current one.
+
+    Raises WrongPassword, NotFound, TooManyAttempts, ValidationFailed, or Overloaded when too many sign up
+    or in.
+    """
+    with work.reading():
+        seen = get(user_id)
+    fit = _fit(new_password, seen)
+    with attempts.attempt(_subjects(seen), address):
+        if not _has_password(seen, current_password):
+            raise WrongPassword()
+        hashed = hasher().hash(fit)
+        if _locked(user_id).password_changed_at != seen.password_changed_at:
+            raise WrongPassword()
+    _store_password(user_id, hashed)
 
 
 def touch(user_id: UUID) -> User:
@@ -267,6 +285,26 @@ def _refuse_taken(stored: Mapping[str, str]) -> None:
             taken = sa.select(sa.literal(1)).where(getattr(User, column) == stored.get(column))
             if column in stored and db.session.scalar(taken):
                 raise problem()
+
+
+def _subjects(user: User) -> list[str]:
+    """Return what attempts for a user are counted by: whatever they may sign in with."""
+    given = {"username_key": user.username_key, "email_key": user.email_key}
+    return [identifiers.subject(column, key) for column, key in given.items() if key is not None]
+
+
+def _fit(new_password: str, user: User) -> str:
+    """Return a password that may become a user's; raises ValidationFailed."""
+    stored = identifiers.columns(new_password=new_password)
+    if identifiers.contains_name(stored["password"], user.username, user.email):
+        raise refuse("new_password", identifiers.CONTAINS_NAME)
+    return stored["password"]
+
+
+def _store_password(user_id: UUID, hashed: str) -> None:
+    change = sa.update(User).where(User.id == user_id)
+    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
+    emit(PasswordChanged(user_id))
 
 
 def _find(identifier: str) -> User | None:

@@ -14,11 +14,11 @@ from tests.support.clients import ContractClient, client_of
 
 NOBODY = "postgresql://postgres@127.0.0.1:1/none"
 
-MakeOffline = Callable[[], Flask]
+MakeOffline = Callable[..., Flask]
 
 
 @contextmanager
-def _offline_app(folder: Path) -> Iterator[Flask]:
+def _offline_app(folder: Path, **settings: str) -> Iterator[Flask]:
     app = create_app(
         {
             "TESSERA_ENV": "production",
@@ -26,6 +26,8 @@ def _offline_app(folder: Path) -> Iterator[Flask]:
             "TESSERA_PUBLIC_URL": "https://id.example.com",
             "TESSERA_DATABASE_URL": NOBODY,
             "TESSERA_DATA_DIR": str(folder),
+            "TESSERA_LIMITS": "off",
+            **{f"TESSERA_{name}": value for name, value in settings.items()},
         }
     )
     yield app
@@ -48,6 +50,6 @@ def offline(offline_app: Flask) -> ContractClient:
 
 @pytest.fixture
 def make_offline(tmp_path: Path) -> Iterator[MakeOffline]:
-    """Makes services without a database that a test may change."""
+    """Makes services without a database that a test may change: `make_offline(LIMITS="on")`."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(_offline_app(tmp_path))
+        yield lambda **settings: stack.enter_context(_offline_app(tmp_path, **settings))

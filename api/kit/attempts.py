@@ -1,0 +1,152 @@
+"""Failed attempts to prove who one is, counted in the database before anything is evaluated.
+
+docs/adr/0011-limits.md says why it counts as it does.
+"""
+
+import hmac
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from api.kit import clock, work
+from api.kit.addresses import network_of
+from api.kit.config import FAILED_ATTEMPTS, FAILED_ATTEMPTS_PER_ACCOUNT, FAILED_ATTEMPTS_PER_ADDRESS, LIMITS
+from api.kit.db import Base, UtcDateTime, db
+from api.kit.problems import Overloaded, TooManyAttempts
+from api.kit.service import service, setting
+from api.kit.settings import Limit
+
+_FORGOTTEN = 10  # rows whose window has passed, at each attempt: more than one can add
+_UNBOUNDED = 2**31 - 1
+
+
+class FailedAttempts(Base):
+    """How often something was tried in vain, or is being tried, in a window that ends at `ends_at`.
+
+    `key` is a keyed hash: who reads the table learns neither accounts nor addresses, nor the password
+    that somebody typed into the wrong field.
+    """
+
+    __tablename__ = "failed_attempts"
+
+    key: Mapped[bytes] = mapped_column(sa.LargeBinary(16), primary_key=True)
+    counted: Mapped[int]
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One counted attempt: it can be given back as long as its window lasts."""
+
+    key: bytes
+    counted: int
+    ends_at: datetime
+
+
+# One statement, so that of many at once no more than the quota get a row back.
+_TAKE = (
+    sa.text("""
+    INSERT INTO failed_attempts (key, counted, ends_at) VALUES (:key, 1, :ends_at)
+    ON CONFLICT (key) DO UPDATE SET
+      counted = CASE WHEN failed_attempts.ends_at <= :now THEN 1 ELSE failed_attempts.counted + 1 END,
+      ends_at = CASE WHEN failed_attempts.ends_at <= :now THEN :ends_at ELSE failed_attempts.ends_at END
+    WHERE failed_attempts.ends_at <= :now OR failed_attempts.counted < :quota
+    RETURNING counted, ends_at
+    """)
+    .bindparams(sa.bindparam("now", type_=UtcDateTime()), sa.bindparam("ends_at", type_=UtcDateTime()))
+    .columns(counted=sa.Integer(), ends_at=UtcDateTime())
+)
+_GIVE_BACK = (
+    sa.update(FailedAttempts)
+    .where(FailedAttempts.key == sa.bindparam("taken"), FailedAttempts.ends_at == sa.bindparam("until"))
+    .where(FailedAttempts.counted > 0)
+    .values(counted=FailedAttempts.counted - 1)
+)
+_FORGET = sa.delete(FailedAttempts).where(
+    FailedAttempts.key.in_(
+        sa.select(FailedAttempts.key)
+        .where(FailedAttempts.ends_at <= sa.bindparam("now", type_=UtcDateTime()))
+        .order_by(FailedAttempts.ends_at)
+        .limit(_FORGOTTEN)
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
+@contextmanager
+def attempt(subjects: Iterable[str], address: str | None) -> Iterator[None]:
+    """Let somebody at an address try to prove that they are who the subjects name.
+
+    It counts as failed, from before it begins, unless it ends without an exception: then that is
+    forgotten within the unit of work that it wrote. Raises TooManyAttempts.
+    """
+    if setting(LIMITS) == "off":
+        yield
+        return
+    with work.apart() as connection:
+        places = _Taking(connection).take(sorted(subjects), network_of(address))
+    try:
+        yield
+    except Overloaded:  # nothing was evaluated
+        with work.apart() as connection:
+            _give_back(connection, places)
+        raise
+    _give_back(db.session.connection(), places)
+
+
+class _Taking:
+    """Takes the places of one attempt, all or none, in one transaction.
+
+    Always in the same order, accounts first, so that two never wait for each other.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._now = clock.now()
+
+    def take(self, subjects: list[str], network: str) -> list[_Place]:
+        limit = setting(FAILED_ATTEMPTS_PER_ACCOUNT)
+        accounts = [self._place(limit, _UNBOUNDED, "account", subject) for subject in subjects]
+        quota = _allowance(max((account.counted for account in accounts), default=0))
+        limit = setting(FAILED_ATTEMPTS_PER_ADDRESS)
+        places = [*accounts, self._place(limit, limit.quota, "address", network)]
+        limit = setting(FAILED_ATTEMPTS)
+        places += [self._place(limit, quota, "account and address", s, network) for s in subjects]
+        # Last, for it waits for nobody: see with_for_update.
+        self._connection.execute(_FORGET, {"now": self._now})
+        return places
+
+    def _place(self, limit: Limit, quota: int, *named: str) -> _Place:
+        key = hmac.digest(service().keys("attempts")[0], "\0".join(named).encode(), "sha256")[:16]
+        ends_at = self._now + timedelta(seconds=limit.seconds)
+        row = self._connection.execute(
+            _TAKE, {"key": key, "now": self._now, "ends_at": ends_at, "quota": quota}
+        ).one_or_none()
+        if row is None:
+            raise TooManyAttempts(self._wait(key))
+        return _Place(key, row.counted, row.ends_at)
+
+    def _wait(self, key: bytes) -> int:
+        """Return the seconds until the window of a key ends."""
+        query = sa.select(FailedAttempts.ends_at).where(FailedAttempts.key == key)
+        ends_at = self._connection.scalars(query).one()
+        return max(1, math.ceil((ends_at - self._now).total_seconds()))
+
+
+def _allowance(failed: int) -> int:
+    """Return how often each address may try for an account that so many tries failed for.
+
+    Over the limit of the account it falls as their number grows, so that many addresses together gain
+    little; but one try is left to each: else whoever guesses would lock the owner out.
+    """
+    quota, bound = setting(FAILED_ATTEMPTS).quota, setting(FAILED_ATTEMPTS_PER_ACCOUNT).quota
+    return max(1, quota * bound // max(bound, failed))
+
+
+def _give_back(connection: sa.Connection, places: Iterable[_Place]) -> None:
+    connection.execute(_GIVE_BACK, [{"taken": place.key, "until": place.ends_at} for place in places])
