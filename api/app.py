@@ -10,6 +10,7 @@ from api.kit.db import init_database
 from api.kit.feature import Feature, installed, selected
 from api.kit.http import Api, init_http
 from api.kit.logs import init_logs
+from api.kit.outbox import Courier
 from api.kit.service import Service
 from api.kit.settings import Settings, environment
 
@@ -45,6 +46,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     init_http(app)
     init_database(app, settings)
     app.extensions["tessera"] = Service(settings, features, Api(app))
+    app.extensions["tessera.courier"] = Courier(app, features)
     for feature in features:
         feature.init_app(app)
     return app

@@ -34,6 +34,7 @@ def environ(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": SECRET,
         "TESSERA_PUBLIC_URL": "https://id.example.com",
+        "TESSERA_MAIL_URL": f"file:{tmp_path_factory.mktemp('mail')}",
         "TESSERA_DATABASE_URL": database,
         "TESSERA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
     }

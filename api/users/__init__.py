@@ -14,6 +14,7 @@ from api.users.resources import OneUser, Users
 from api.users.service import (
     IDENTIFIERS,
     SIGN_UP,
+    EmailChangeRequested,
     EmailTaken,
     PasswordChanged,
     UserChanged,
@@ -53,7 +54,7 @@ feature = Feature(
         Permission("users:write", "Create, change and delete every user."),
     ),
     problems=(UsernameTaken, EmailTaken, WrongPassword),
-    events=(UserCreated, UserChanged, UserDeleted, PasswordChanged),
+    events=(UserCreated, UserChanged, UserDeleted, PasswordChanged, EmailChangeRequested),
     commands=(user,),
     client_config=_client_config,
     start=_start,
