@@ -154,7 +154,7 @@ def worker(make_app: AppFactory) -> None:
     courier: Courier = made.extensions["tessera.courier"]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())
-    click.echo(f"Delivering: {', '.join(sorted(courier.deliveries)) or 'nothing'}.", err=True)
+    click.echo(f"Delivering: {', '.join(courier.kinds) or 'nothing'}.", err=True)
     courier.run()
 
 

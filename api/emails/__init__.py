@@ -22,6 +22,6 @@ feature = Feature(
         (EmailChangeRequested, service.verify_new_address),
         (UserDeleted, service.withdraw),
     ),
-    deliveries={service.KIND: service.deliver},
+    tasks={service.KIND: service.write_letter},
     letters=Path(__file__).parent / "letters",
 )

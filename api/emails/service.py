@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from api.kit import mail, one_time, work
+from api.kit import mail, one_time
 from api.kit.config import PUBLIC_URL
 from api.kit.outbox import owe
 from api.kit.problems import NotFound
@@ -53,9 +53,9 @@ def request_verification(user_id: UUID) -> None:
     owe(KIND, {"user_id": str(user_id)})
 
 
-def deliver(_owed_id: UUID, content: dict[str, Any]) -> None:
+def write_letter(content: dict[str, Any]) -> None:
     """Write the letter that confirms an address, if there is one to confirm by now."""
-    with work.writing(), suppress(NotFound):
+    with suppress(NotFound):
         user = users.locked(UUID(content["user_id"]))
         if target := users.address_to_confirm(user):
             _post(user, *target)

@@ -23,6 +23,7 @@ from api.kit.settings import Setting, Settings, SettingsError
 
 ENTRY_POINTS = "tessera.features"
 Deliver = Callable[[UUID, dict[str, Any]], None]  # by the id of what is owed, and its content
+Task = Callable[[dict[str, Any]], None]  # by the content of what is owed
 HealthCheck = Callable[[], None]  # looks after one part; raises anything when it is not ready
 
 
@@ -39,7 +40,8 @@ class Feature:
     """A part of the service that can be switched on by name: a Flask extension.
 
     Everything is optional but the name and the summary. `development_resources` do not exist in
-    production. `deliveries` says by kind how what the outbox holds is delivered; `letters` is a folder
+    production. `deliveries` and `tasks` say by kind how what the outbox holds is done, to the world
+    or in the database; `letters` is a folder
     of templates for mail. `start` is called once with the app and its settings, before the first
     request.
     """
@@ -56,6 +58,7 @@ class Feature:
     listeners: tuple[tuple[type[Event], Listener], ...] = ()
     authenticators: tuple[Authenticator, ...] = ()
     deliveries: Mapping[str, Deliver] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
     letters: Path | None = None
     health_checks: tuple[tuple[str, HealthCheck], ...] = ()
     client_config: Callable[[Settings], dict[str, Any]] | None = None

@@ -1,7 +1,8 @@
 """The outbox: what is owed to the world is a row of the same transaction, delivered after its commit.
 
-At least once: whoever dies between claiming a row and deleting it leaves it to the next one, after
-the lease. The id stays the same over tries, so that receivers can tell a repetition.
+A delivery reaches the world at least once: whoever dies between claiming a row and deleting it
+leaves it to the next one, after the lease. The id stays the same over tries, so that receivers can
+tell a repetition. A task works on the database alone, in the transaction that deletes its row: once.
 """
 
 import random
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from api.kit import clock, work
 from api.kit.db import Base, UtcDateTime, db
-from api.kit.feature import Deliver, Feature
+from api.kit.feature import Deliver, Feature, Task
 from api.kit.ids import new_id
 from api.kit.service import extension, service
 
@@ -81,7 +82,7 @@ def owe(kind: str, content: dict[str, Any]) -> UUID:
 
     Raises LookupError for a kind that no feature delivers.
     """
-    if kind not in courier().deliveries:
+    if kind not in courier().kinds:
         raise LookupError(f"no feature delivers {kind!r}")
     now = clock.now()
     owed = Owed(
@@ -97,11 +98,19 @@ class Courier:
 
     def __init__(self, app: Flask, features: Iterable[Feature]) -> None:
         self.deliveries: dict[str, Deliver] = {}
+        self.tasks: dict[str, Task] = {}
         for feature in features:
             self.deliveries |= feature.deliveries
+            self.tasks |= feature.tasks
         self._app = app
+        self._is_away = False
         self._awake = threading.Event()
         self._stopping = threading.Event()
+
+    @property
+    def kinds(self) -> list[str]:
+        """What can be owed here."""
+        return sorted({*self.deliveries, *self.tasks})
 
     def wake(self) -> None:
         """Look at once: there may be something to deliver."""
@@ -126,25 +135,37 @@ class Courier:
             if claimed is None:
                 return False
             try:
-                self.deliveries[claimed.kind](claimed.id, _opened(claimed.content))
+                self._attempt(claimed, _opened(claimed.content))
             except Exception as error:  # whatever it is, it is tried again
                 _postpone(claimed, error)
-            else:
-                _settle(claimed.id)
             return True
 
+    def _attempt(self, claimed: sa.Row[Any], content: dict[str, Any]) -> None:
+        if claimed.kind in self.tasks:
+            with work.writing():
+                db.session.execute(_settled(claimed))
+                self.tasks[claimed.kind](content)
+            return
+        self.deliveries[claimed.kind](claimed.id, content)
+        with work.apart() as connection:
+            connection.execute(_settled(claimed))
+
     def _deliver_next_or_wait(self) -> bool:
-        """Do the same; a database that does not answer has nothing to deliver."""
+        """Do the same; a database that does not answer has nothing to deliver, which is said once."""
         try:
-            return self.deliver_next()
+            delivered = self.deliver_next()
         except (DBAPIError, PoolTimeout) as error:
-            log.warning("outbox_not_read", cause=type(error).__name__)
+            if not self._is_away:
+                log.warning("outbox_not_read", cause=type(error).__name__)
+            self._is_away = True
             return False
+        self._is_away = False
+        return delivered
 
     def _claim(self) -> sa.Row[Any] | None:
         """Take the next thing for as long as a lease; looks before it asks SQLite for its turn to write."""
         now = clock.now()
-        due = {"kinds": list(self.deliveries), "now": now}
+        due = {"kinds": self.kinds, "now": now}
         if work.read_one(_IS_DUE, due) is None:
             return None
         with work.apart() as connection:
@@ -174,9 +195,8 @@ def retry(owed_id: UUID | None) -> int:
         return connection.execute(again.values(failed_at=None, due_at=clock.now(), tries=0)).rowcount
 
 
-def _settle(owed_id: UUID) -> None:
-    with work.apart() as connection:
-        connection.execute(sa.delete(Owed).where(Owed.id == owed_id))
+def _settled(claimed: sa.Row[Any]) -> sa.Delete:
+    return sa.delete(Owed).where(Owed.id == claimed.id)
 
 
 def _postpone(claimed: sa.Row[Any], error: Exception) -> None:

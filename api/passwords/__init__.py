@@ -23,6 +23,6 @@ feature = Feature(
         (UserDeleted, service.withdraw),
         (UserChanged, service.withdraw_with_address),
     ),
-    deliveries={service.KIND: service.deliver},
+    tasks={service.KIND: service.write_letter},
     letters=Path(__file__).parent / "letters",
 )

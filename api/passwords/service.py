@@ -50,12 +50,11 @@ def request_reset(email: str) -> None:
     owe(KIND, {"email": email})
 
 
-def deliver(_owed_id: UUID, content: dict[str, Any]) -> None:
+def write_letter(content: dict[str, Any]) -> None:
     """Write the letter to set a new password, if somebody has the address."""
-    with work.writing():
-        found = users.with_email(content["email"])
-        if found is not None and found.email is not None and found.email_key is not None:
-            _post(found, found.email, found.email_key)
+    user = users.with_email(content["email"])
+    if user is not None and user.email is not None and user.email_key is not None:
+        _post(user, user.email, user.email_key)
 
 
 def reset(token: str, new_password: str) -> None:
