@@ -143,8 +143,8 @@ class Courier:
     def _attempt(self, claimed: sa.Row[Any], content: dict[str, Any]) -> None:
         if claimed.kind in self.tasks:
             with work.writing():
-                db.session.execute(_settled(claimed))
-                self.tasks[claimed.kind](content)
+                if db.session.scalar(_settled(claimed)) is not None:  # else another did it meanwhile
+                    self.tasks[claimed.kind](content)
             return
         self.deliveries[claimed.kind](claimed.id, content)
         with work.apart() as connection:
@@ -195,8 +195,9 @@ def retry(owed_id: UUID | None) -> int:
         return connection.execute(again.values(failed_at=None, due_at=clock.now(), tries=0)).rowcount
 
 
-def _settled(claimed: sa.Row[Any]) -> sa.Delete:
-    return sa.delete(Owed).where(Owed.id == claimed.id)
+def _settled(claimed: sa.Row[Any]) -> Any:
+    """Return the statement that deletes what was done."""
+    return sa.delete(Owed).where(Owed.id == claimed.id).returning(Owed.id)
 
 
 def _postpone(claimed: sa.Row[Any], error: Exception) -> None:
