@@ -1,6 +1,6 @@
 """What each server process runs."""
 
-import atexit
+from multiprocessing.util import Finalize
 from threading import Thread
 
 from flask import Flask
@@ -29,4 +29,4 @@ def _deliver(courier: Courier) -> None:
         courier.stop()
         thread.join(LEASE_SECONDS)
 
-    atexit.register(stop)
+    Finalize(None, stop, exitpriority=0)  # a process that multiprocessing started runs nothing of atexit

@@ -5,8 +5,8 @@ import re
 import smtplib
 import ssl
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -34,6 +34,7 @@ from api.kit.outbox import Undeliverable, owe
 KIND = "mail"  # in the outbox
 STEP_SECONDS = 10  # that a mail server may take for one of ten steps: all within the outbox's lease
 FALLBACK = "en"  # the language in which every letter is written
+_PORTS = {"smtp": 587, "smtps": 465}
 Carry = Callable[[EmailMessage], None]
 
 
@@ -52,16 +53,36 @@ class Transport:
 def read_transport(value: str) -> Transport:
     """Read `console:`, `file:DIR`, `smtp://user:password@host:port` or `smtps://...`; raises ValueError."""
     scheme, _, rest = value.partition(":")
+    folder = rest.removeprefix("//")
     if scheme == "console" and not rest:
         return Transport(scheme)
-    if scheme == "file" and rest:
-        return Transport(scheme, folder=Path(rest.removeprefix("//")))
+    if scheme == "file" and folder:
+        return Transport(scheme, folder=Path(folder))
+    try:
+        return _read_server(value)
+    except ValueError:  # whose message may hold the password
+        unfit = "must be console:, file:DIR, smtp://user:password@host:port or smtps://..."
+        raise ValueError(unfit) from None
+
+
+def _read_server(value: str) -> Transport:
     url = urlsplit(value)
-    if scheme not in ("smtp", "smtps") or not url.hostname or url.path not in ("", "/") or url.query:
-        raise ValueError("must be console:, file:DIR, smtp://user:password@host:port or smtps://...")
-    port = url.port or (465 if scheme == "smtps" else 587)
-    user, password = unquote(url.username or ""), unquote(url.password or "")
-    return Transport(scheme, url.hostname, port, user, password)
+    if url.scheme not in _PORTS or not url.hostname or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("is not the URL of a mail server")
+    port = url.port or _PORTS[url.scheme]
+    return Transport(url.scheme, url.hostname, port, unquote(url.username or ""), unquote(url.password or ""))
+
+
+def read_sender(value: str) -> Address:
+    """Read `Name <user@host>`, or an address alone; raises ValueError."""
+    name, address = parseaddr(value)
+    local, _, domain = address.rpartition("@")
+    try:
+        if not re.fullmatch(r"[!-~]+@[^\s@]+", address) or "@" in local:
+            raise ValueError("is not an address")
+        return Address(name, local, domain.encode("idna").decode())
+    except (MessageError, ValueError):
+        raise ValueError("must be an address such as Tessera <no-reply@example.com>") from None
 
 
 def carrier(transport: Transport) -> Carry:
@@ -125,17 +146,18 @@ def link(page: str, token: str) -> str:
     return page.replace("{token}", token)
 
 
-def message_of(letters: Letters, letter_id: UUID, content: Mapping[str, Any], sender: str) -> EmailMessage:
+def message_of(
+    letters: Letters, letter_id: UUID, content: Mapping[str, Any], sender: Address
+) -> EmailMessage:
     """Return the message of a letter that is owed; the same letter has the same Message-ID each time.
 
     Raises Undeliverable when it is to nobody.
     """
     message = letters.write(content["letter"], content["locale"], content["values"])
-    name, address = parseaddr(sender)
-    message["From"] = Address(name, addr_spec=address)
+    message["From"] = sender
     message["To"] = _recipient(content["to"])
     message["Date"] = format_datetime(clock.now())
-    message["Message-ID"] = f"<{letter_id}@{address.rpartition('@')[2]}>"
+    message["Message-ID"] = f"<{letter_id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notes in return
     return message
 
@@ -194,23 +216,35 @@ def _send(transport: Transport, message: EmailMessage) -> None:
             _judge(error, [error.smtp_code])
 
 
-def _connected(transport: Transport) -> smtplib.SMTP:
-    """Return a connection: with TLS from the start, or as soon as the server offers it.
+@contextmanager
+def _connected(transport: Transport) -> Iterator[smtplib.SMTP]:
+    """Give a connection that is safe; how it ends is nothing to what was accepted before.
 
-    Raises SMTPNotSupportedError when it does not and a password would be sent in the clear.
+    Raises SMTPNotSupportedError when the server offers no TLS and a password would be sent in the clear.
     """
     context = ssl.create_default_context()
     where = transport.host, transport.port
     if transport.scheme == "smtps":
-        return smtplib.SMTP_SSL(*where, timeout=STEP_SECONDS, context=context)
-    server = smtplib.SMTP(*where, timeout=STEP_SECONDS)
+        server: smtplib.SMTP = smtplib.SMTP_SSL(*where, timeout=STEP_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(*where, timeout=STEP_SECONDS)
+    try:
+        if transport.scheme == "smtp":
+            _secure(server, context, is_needed=bool(transport.username))
+        yield server
+        with suppress(smtplib.SMTPException, OSError):
+            server.quit()
+    finally:
+        server.close()
+
+
+def _secure(server: smtplib.SMTP, context: ssl.SSLContext, *, is_needed: bool) -> None:
+    """Change to TLS as soon as the server offers it."""
     server.ehlo()
     if server.has_extn("starttls"):
         server.starttls(context=context)
-    elif transport.username:
-        server.close()
+    elif is_needed:
         raise smtplib.SMTPNotSupportedError("the server offers no TLS, so the password is not sent")
-    return server
 
 
 def _judge(error: smtplib.SMTPException, codes: Iterable[int]) -> None:

@@ -6,9 +6,11 @@ tell a repetition. A task works on the database alone, in the transaction that d
 """
 
 import random
-import threading
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +34,7 @@ FIRST_DELAY = 5.0  # seconds before the second try, doubled for each one after i
 LONGEST_DELAY = 3600.0
 TRIES = 15  # over about 6 hours
 ERROR_MAXIMUM = 200  # characters that are kept of why a try failed
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # for a line, or for a database
 _random = random.SystemRandom()
 log = structlog.get_logger(source="tessera.outbox")
 
@@ -104,8 +107,8 @@ class Courier:
             self.tasks |= feature.tasks
         self._app = app
         self._is_away = False
-        self._awake = threading.Event()
-        self._stopping = threading.Event()
+        self._rung: SimpleQueue[None] = SimpleQueue()  # unlike an Event a signal handler may use it
+        self._stopping = False
 
     @property
     def kinds(self) -> list[str]:
@@ -114,19 +117,20 @@ class Courier:
 
     def wake(self) -> None:
         """Look at once: there may be something to deliver."""
-        self._awake.set()
+        if self._rung.empty():
+            self._rung.put(None)
 
     def stop(self) -> None:
         """Let the delivery at hand be the last."""
-        self._stopping.set()
-        self._awake.set()
+        self._stopping = True
+        self.wake()
 
     def run(self) -> None:
         """Deliver until told to stop."""
-        while not self._stopping.is_set():
-            self._awake.clear()
+        while not self._stopping:
             if not self._deliver_next_or_wait():
-                self._awake.wait(POLL_SECONDS * _random.uniform(0.75, 1.25))
+                with suppress(Empty):
+                    self._rung.get(timeout=POLL_SECONDS * _random.uniform(0.75, 1.25))
 
     def deliver_next(self) -> bool:
         """Try the thing that is due the longest, and tell whether there was one."""
@@ -204,7 +208,7 @@ def _postpone(claimed: sa.Row[Any], error: Exception) -> None:
     """Note why a try failed and when the next one is due, unless somebody else tries it by now."""
     is_last = isinstance(error, Undeliverable) or claimed.tries >= TRIES
     now = clock.now()
-    values: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:ERROR_MAXIMUM]}
+    values: dict[str, Any] = {"error": _UNFIT.sub(" ", f"{type(error).__name__}: {error}")[:ERROR_MAXIMUM]}
     values |= {"failed_at": now} if is_last else {"due_at": now + _delay(claimed.tries)}
     mine = sa.update(Owed).where(Owed.id == claimed.id, Owed.tries == claimed.tries)
     with work.apart() as connection:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from email import message_from_bytes
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -10,16 +11,16 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from api.kit.config import PUBLIC_URL
-from api.kit.mail import Carry, Letters, keep, message_of, read_transport
+from api.kit.mail import Carry, Letters, keep, message_of, read_sender, read_transport
 from api.kit.service import extension
-from api.kit.settings import Setting, Settings, text
+from api.kit.settings import Setting, Settings
 
 KEPT = 50  # letters that can be read in development
 
 
-def _default_sender(settings: Settings) -> str:
+def _default_sender(settings: Settings) -> Address:
     host = urlsplit(settings[PUBLIC_URL]).hostname or "localhost"
-    return f"Tessera <no-reply@{host}>"
+    return Address("Tessera", "no-reply", f"[IPv6:{host}]" if ":" in host else host)
 
 
 MAIL_URL = Setting(
@@ -35,7 +36,7 @@ MAIL_FROM = Setting(
     "MAIL_FROM",
     "Whom letters are from.",
     _default_sender,
-    text,
+    read_sender,
     default_text="`Tessera <no-reply@HOST>`, the host of the public URL",
 )
 MAIL_TEMPLATES: Setting[Path | None] = Setting(
@@ -49,7 +50,7 @@ class Post:
 
     letters: Letters
     carry: Carry
-    sender: str
+    sender: Address
     kept: Path | None
 
 
