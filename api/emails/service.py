@@ -63,11 +63,8 @@ def write_letter(content: dict[str, Any]) -> None:
 
 def confirm(token: str) -> User:
     """Confirm the address that a token was sent to; raises ValidationFailed, or EmailTaken."""
-    proof = one_time.use(KIND, token)
-    user = None
-    if proof is not None:
-        with suppress(NotFound):
-            user = users.confirm_email(*proof)
+    proof = users.prove(KIND, token)
+    user = None if proof is None else users.confirm_email(*proof)
     if user is None:
         raise refuse("token", one_time.UNUSABLE)
     return user

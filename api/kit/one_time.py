@@ -62,9 +62,11 @@ def issue(purpose: str, user_id: UUID, address: str, seconds: int) -> str:
     return token
 
 
-def is_live(purpose: str, token: str) -> bool:
-    """Tell whether a token could be used now; a look before work that is dear."""
-    return db.session.scalar(sa.select(sa.literal(1)).where(*_live(purpose, token))) is not None
+def look_at(purpose: str, token: str) -> Proof | None:
+    """Return what the use of a token would prove now; a look before work that is dear, and before locks."""
+    query = sa.select(OneTimeToken.user_id, OneTimeToken.address).where(*_live(purpose, token))
+    found = db.session.execute(query).one_or_none()
+    return None if found is None else Proof(*found)
 
 
 def use(purpose: str, token: str) -> Proof | None:

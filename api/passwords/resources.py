@@ -34,7 +34,7 @@ class UserPassword(Resource):
 
 
 class PasswordResets(Resource):
-    @operation("createPasswordReset", access=PUBLIC, body=PasswordResetCreate(), answer=(202, None))
+    @operation("createPasswordReset", access=PUBLIC, body=judge(PasswordResetCreate()), answer=(202, None))
     def post(self, email: str) -> None:
         """Ask for a letter to set a new password.
 

@@ -1,6 +1,5 @@
 """What can be done with passwords, whoever asks for it."""
 
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +7,6 @@ from api.kit import mail, one_time, work
 from api.kit.config import PUBLIC_URL
 from api.kit.identity import Identity
 from api.kit.outbox import owe
-from api.kit.problems import NotFound
 from api.kit.service import setting
 from api.kit.settings import Setting, integer
 from api.kit.validation import refuse
@@ -63,14 +61,11 @@ def reset(token: str, new_password: str) -> None:
     Raises ValidationFailed, or Overloaded when too many sign up or in.
     """
     with work.reading():
-        if not one_time.is_live(KIND, token):
+        if one_time.look_at(KIND, token) is None:
             raise refuse("token", one_time.UNUSABLE)
     hashed = users.hashed_password(new_password)
-    proof = one_time.use(KIND, token)
-    user = None
-    if proof is not None:
-        with suppress(NotFound):
-            user = users.reset_password(*proof, hashed)
+    proof = users.prove(KIND, token)
+    user = None if proof is None else users.reset_password(*proof, hashed)
     if user is None:
         raise refuse("token", one_time.UNUSABLE)
     sessions.end_all(user.id, keep=None, reason="password_reset")

@@ -1,6 +1,7 @@
 """What can be done with users, whoever asks for it."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
-from api.kit import clock, work
+from api.kit import clock, one_time, work
 from api.kit.conditional import Precondition
 from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
@@ -64,6 +65,7 @@ class WrongPassword(Problem):
     remedy = "Send the account's current password, or reset it."
 
 
+_NOTHING_PENDING = {"pending_email": None, "pending_email_key": None}
 _TAKEN = {"uq_users_username_key": UsernameTaken, "uq_users_email_key": EmailTaken}
 
 
@@ -171,6 +173,20 @@ def locked(user_id: UUID) -> User:
     return user
 
 
+def prove(purpose: str, token: str) -> one_time.Proof | None:
+    """Use up a one-time token of a user, whom this locks first, as everybody does who changes both.
+
+    Return None for a token that is none, was used or has expired, or whose user was deleted.
+    """
+    proof = one_time.look_at(purpose, token)
+    if proof is None:
+        return None
+    with suppress(NotFound):
+        locked(proof.user_id)
+        return one_time.use(purpose, token)
+    return None
+
+
 def list_page(*, limit: int, cursor: str | None, sort: str) -> Page:
     """Return a page of all users; raises ValidationFailed for a cursor that is not this list's."""
     order = (User.created_at, User.id)
@@ -185,7 +201,8 @@ def etag(user: User) -> str:
 def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition, *, by_owner: bool) -> User:
     """Apply a merge patch (RFC 7396) to a user in the state that the caller expects.
 
-    The owner's change of address is pending until it is confirmed, if there is who has it confirmed.
+    The owner's change of address is pending until it is confirmed, if there is who has it confirmed; it
+    is taken back by the address that they have.
     Raises NotFound, PreconditionFailed, ValidationFailed, UsernameTaken or EmailTaken.
     """
     user = locked(user_id)
@@ -196,14 +213,16 @@ def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition
     for name in ("user_metadata", "app_metadata"):
         if name in changes:
             changes[name] = _merged_metadata(name, getattr(user, name), changes[name])
-    if changes.get("email_key", user.email_key) == user.email_key:
+    if "email" not in changes:
         return _apply(user, changes)
+    if changes["email_key"] == user.email_key:
+        return _apply(user, changes | _NOTHING_PENDING)
     if by_owner and service().events.are_heard(EmailChangeRequested):
         changes |= {"pending_email": changes.pop("email"), "pending_email_key": changes.pop("email_key")}
         changed = _apply(user, changes)
         emit(EmailChangeRequested(user_id))
         return changed
-    return _apply(user, changes | {"email_verified": False, "pending_email": None, "pending_email_key": None})
+    return _apply(user, changes | {"email_verified": False} | _NOTHING_PENDING)
 
 
 def with_email(email: str) -> User | None:
@@ -235,7 +254,7 @@ def confirm_email(user_id: UUID, address: str) -> User | None:
     if address != user.pending_email_key:
         return None
     theirs = {"email": user.pending_email, "email_key": address, "email_verified": True}
-    return _apply(user, theirs | {"pending_email": None, "pending_email_key": None})
+    return _apply(user, theirs | _NOTHING_PENDING)
 
 
 def delete(user_id: UUID, precondition: Precondition) -> None:
@@ -310,9 +329,11 @@ def reset_password(user_id: UUID, address: str, hashed: str) -> User | None:
 
 
 def _set_password(user: User, hashed: str) -> None:
+    """Give a user another password; whoever knew the old one may have wished for another address."""
     change = sa.update(User).where(User.id == user.id)
     db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
     emit(PasswordChanged(user.id))
+    _apply(user, _NOTHING_PENDING)
 
 
 def touch(user_id: UUID) -> User:
