@@ -222,15 +222,16 @@ def _connected(transport: Transport) -> Iterator[smtplib.SMTP]:
 
     Raises SMTPNotSupportedError when the server offers no TLS and a password would be sent in the clear.
     """
-    context = ssl.create_default_context()
     where = transport.host, transport.port
     if transport.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(*where, timeout=STEP_SECONDS, context=context)
+        server: smtplib.SMTP = smtplib.SMTP_SSL(
+            *where, timeout=STEP_SECONDS, context=ssl.create_default_context()
+        )
     else:
         server = smtplib.SMTP(*where, timeout=STEP_SECONDS)
     try:
         if transport.scheme == "smtp":
-            _secure(server, context, is_needed=bool(transport.username))
+            _secure(server, is_needed=bool(transport.username))
         yield server
         with suppress(smtplib.SMTPException, OSError):
             server.quit()
@@ -238,11 +239,11 @@ def _connected(transport: Transport) -> Iterator[smtplib.SMTP]:
         server.close()
 
 
-def _secure(server: smtplib.SMTP, context: ssl.SSLContext, *, is_needed: bool) -> None:
-    """Change to TLS as soon as the server offers it."""
+def _secure(server: smtplib.SMTP, *, is_needed: bool) -> None:
+    """Change to TLS if the server offers it."""
     server.ehlo()
     if server.has_extn("starttls"):
-        server.starttls(context=context)
+        server.starttls(context=ssl.create_default_context())
     elif is_needed:
         raise smtplib.SMTPNotSupportedError("the server offers no TLS, so the password is not sent")
 
