@@ -62,7 +62,7 @@ class PostOffice:
     def authenticate(self, *args: Any) -> AuthResult:
         given: LoginPassword = args[-1]
         self.credentials.append((given.login.decode(), given.password.decode()))
-        return AuthResult(success=self.credentials[-1] == (USER, unquote(PASSWORD)))
+        return AuthResult(success=self.credentials[-1] == (USER, unquote(PASSWORD)), handled=False)
 
 
 @contextmanager
