@@ -84,7 +84,7 @@ def test_looking_at_the_address_of_the_confirmation_uses_nothing_up(
 ) -> None:
     for path in ("", f"?token={letter.token}"):
         answer = mina.client.open(f"/v1/email-verifications/confirm{path}", method=method)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+        assert (answer.status_code, set(answer.allow or ())) == (405, {"OPTIONS", "POST"})
     assert confirm(mina.client, letter.token).status_code == 200
 
 

@@ -230,7 +230,7 @@ def test_looking_at_the_address_of_the_confirmation_uses_nothing_up(
     mina: Person, letter: Letter, method: str
 ) -> None:
     answer = mina.client.open(f"/v1/password-resets/confirm?token={letter.token}", method=method)
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert (answer.status_code, set(answer.allow or ())) == (405, {"OPTIONS", "POST"})
     assert reset(mina.client, letter.token).status_code == 204
 
 
