@@ -2,7 +2,8 @@
 #
 #   docker build --tag tessera:local .
 #   docker run --publish 127.0.0.1:8000:8000 --volume tessera:/var/lib/tessera \
-#     --env TESSERA_SECRET_KEY --env TESSERA_PUBLIC_URL=https://id.example.com --init tessera:local
+#     --env TESSERA_SECRET_KEY --env TESSERA_MAIL_URL --env TESSERA_PUBLIC_URL=https://id.example.com \
+#     --init tessera:local
 #
 # and once before it, and after every upgrade, the same with `migrate` at the end (compose.yaml does both).
 

@@ -12,6 +12,7 @@ from api.kit.feature import Feature, installed, selected
 from api.kit.http import Api, init_http
 from api.kit.limits import init_limits
 from api.kit.logs import init_logs
+from api.kit.outbox import Courier
 from api.kit.service import Service
 from api.kit.settings import Settings, environment
 
@@ -49,6 +50,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     init_limits(app, settings)
     init_database(app, settings)
     app.extensions["tessera"] = Service(settings, features, Api(app))
+    app.extensions["tessera.courier"] = Courier(app, features)
     for feature in features:
         feature.init_app(app)
     return app

@@ -1,6 +1,7 @@
 """The `tessera` command."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ from api.kit.commands import AppFactory, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
 from api.kit.db import lacks_tables
 from api.kit.feature import Feature
-from api.kit.logs import open_stderr
+from api.kit.logs import configure_logs, open_stderr
+from api.kit.outbox import Courier
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
 
@@ -143,6 +145,19 @@ def _claimed(settings: Settings) -> tuple[str, int]:
 def _command() -> str:
     """Return what the user typed to get here."""
     return "python -m api" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+
+
+@main.command()
+@pass_app
+def worker(make_app: AppFactory) -> None:
+    """Deliver what is owed to the world until told to stop; for TESSERA_WORKER=apart."""
+    configure_logs()
+    made = make_app()
+    courier: Courier = made.extensions["tessera.courier"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: courier.stop())
+    click.echo(f"Delivering: {', '.join(courier.kinds) or 'nothing'}.", err=True)
+    courier.run()
 
 
 @main.command()

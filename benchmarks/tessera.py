@@ -37,6 +37,7 @@ def environment(folder: Path, database_url: str | None = None) -> dict[str, str]
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": "9f2c4e7a1b8d3f605a7c9e1d2b4f6a8c0e3d5b7f",
         "TESSERA_PUBLIC_URL": "https://id.example.com",
+        "TESSERA_MAIL_URL": f"file:{folder / 'mail'}",
         "TESSERA_DATA_DIR": str(folder),
         **dict.fromkeys(("TESSERA_REQUEST_LIMIT", "TESSERA_PASSWORD_LIMIT", "TESSERA_SIGN_UP_LIMIT"), WIDE),
         "TESSERA_REFRESH_LIMIT": WIDE,

@@ -235,6 +235,16 @@ class NoParameters(Request):
     """The query of an operation that takes none."""
 
 
+def one_time_token() -> Verbatim:
+    """Return the field of a token that came in a letter."""
+    return Verbatim(
+        minimum=1,
+        maximum=200,
+        required=True,
+        metadata={"format": "password", "example": "3q2-7wAAAAB2bXk0dG9rZW5mcm9tYWxldHRlcnNlZQ0"},
+    )
+
+
 CURSOR_MAXIMUM = 512  # characters
 
 

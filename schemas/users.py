@@ -140,6 +140,11 @@ class UserAnswer(Answer):
     username = _username(allow_none=True)
     email = _email(allow_none=True)
     email_verified = Boolean(metadata={"example": False})
+    pending_email = Text(
+        maximum=EMAIL_MAXIMUM,
+        allow_none=True,
+        metadata={"description": "The address that is to be confirmed, if any.", "example": None},
+    )
     display_name = _display_name()
     locale = _locale()
     status = Text(

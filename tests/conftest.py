@@ -13,6 +13,7 @@ from api.kit.db import db, dispose
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
+from tests.support.mail import Mailbox
 from tests.support.servers import ROOT, Server, serving
 
 SECRET = "9f2c4e7a1b8d3f605a7c9e1d2b4f6a8c0e3d5b7f"
@@ -34,6 +35,7 @@ def environ(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": SECRET,
         "TESSERA_PUBLIC_URL": "https://id.example.com",
+        "TESSERA_MAIL_URL": f"file:{tmp_path_factory.mktemp('mail')}",
         "TESSERA_DATABASE_URL": database,
         "TESSERA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "TESSERA_LIMITS": "off",
@@ -89,6 +91,12 @@ def admin(app: Flask) -> Person:
 
 
 @pytest.fixture
+def mailbox(app: Flask) -> Mailbox:
+    """What was sent by mail; delivers when asked to."""
+    return Mailbox(app)
+
+
+@pytest.fixture
 def make_app(app: Flask, environ: dict[str, str]) -> Iterator[MakeApp]:
     """Makes services with other settings on the same database: `make_app(SIGN_UP="closed")`."""
     with ExitStack() as stack:
@@ -103,13 +111,16 @@ def make_app(app: Flask, environ: dict[str, str]) -> Iterator[MakeApp]:
 @pytest.fixture(scope="session")
 def shared_server(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with serving(environ | {"TESSERA_WORKERS": "2"}, log) as running:
+    with serving(environ | {"TESSERA_WORKERS": "2", "TESSERA_WORKER": "apart"}, log) as running:
         yield running
 
 
 @pytest.fixture
 def server(app: Flask, shared_server: Server) -> Server:
-    """`tessera serve` with two processes on the database; its tables are empty."""
+    """`tessera serve` with two processes on the database; its tables are empty.
+
+    It delivers nothing, for it would deliver what other tests owe.
+    """
     return shared_server
 
 

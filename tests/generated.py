@@ -1,5 +1,6 @@
 """What is generated and checked in: openapi.yaml and the README's tables (`python -m tests.generated`)."""
 
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,10 +24,19 @@ def current() -> Iterator[tuple[Path, str, str]]:
 
 
 def openapi_yaml() -> str:
-    """Return the document of all of Tessera's own features with the default settings."""
+    """Return the document of all of Tessera's own features in production, with the default settings."""
     own = ",".join(name for name in all_features() if _is_own(name))
     with tempfile.TemporaryDirectory() as folder:
-        app = create_app({"TESSERA_DATA_DIR": folder, "TESSERA_FEATURES": own})
+        app = create_app(
+            {
+                "TESSERA_ENV": "production",
+                "TESSERA_SECRET_KEY": secrets.token_hex(32),
+                "TESSERA_PUBLIC_URL": "http://127.0.0.1:8000",
+                "TESSERA_MAIL_URL": f"file:{folder}",
+                "TESSERA_DATA_DIR": folder,
+                "TESSERA_FEATURES": own,
+            }
+        )
         return openapi.as_yaml(openapi.document(app.extensions["tessera"]))
 
 

@@ -17,7 +17,7 @@ UNREACHABLE = f"postgresql://tessera:{PASSWORD}@127.0.0.1:1/tessera"
 SECRET = "9f2c4e7a1b8d3f605a7c9e1d2b4f6a8c0e3d5b7f"
 COMMANDS = (
     (), ("serve",), ("migrate",), ("features",), ("config",), ("openapi",), ("doctor",), ("user",),
-    ("user", "create"),
+    ("user", "create"), ("worker",), ("outbox",), ("outbox", "list"), ("outbox", "retry"),
 )  # fmt: skip
 
 
@@ -104,14 +104,25 @@ def test_config_hides_a_secret_that_is_read_from_a_file(environ: dict[str, str],
     assert SECRET not in ended.all
 
 
-def test_the_document_is_the_one_that_is_checked_in(environ: dict[str, str]) -> None:
-    ended = tessera("openapi", environ=environ)
+@pytest.fixture
+def in_production(environ: dict[str, str]) -> dict[str, str]:
+    """The variables of a service in production, with the public URL of the document that is checked in."""
+    return environ | {
+        "TESSERA_ENV": "production",
+        "TESSERA_SECRET_KEY": SECRET,
+        "TESSERA_PUBLIC_URL": "http://127.0.0.1:8000",
+        "TESSERA_MAIL_URL": "smtp://mail.example.com",
+    }
+
+
+def test_the_document_is_the_one_that_is_checked_in(in_production: dict[str, str]) -> None:
+    ended = tessera("openapi", environ=in_production)
     assert (ended.code, ended.errors) == (0, "")
     assert ended.output == (ROOT / "openapi.yaml").read_text(encoding="utf-8")
 
 
-def test_the_document_is_the_same_in_json(environ: dict[str, str]) -> None:
-    ended = tessera_here("openapi", "--json", environ=environ)
+def test_the_document_is_the_same_in_json(in_production: dict[str, str]) -> None:
+    ended = tessera_here("openapi", "--json", environ=in_production)
     assert json.loads(ended.output) == yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
 
 
@@ -178,6 +189,7 @@ def test_production_says_all_that_it_needs(environ: dict[str, str]) -> None:
     assert is_plain_failure(ended)
     assert "TESSERA_SECRET_KEY: is required in production" in ended.errors
     assert "TESSERA_PUBLIC_URL: is required in production" in ended.errors
+    assert "TESSERA_MAIL_URL: is required in production" in ended.errors
 
 
 def test_an_unknown_feature_is_named(environ: dict[str, str]) -> None:

@@ -27,7 +27,11 @@ from tests.support.servers import ROOT, START_SECONDS, free_port
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "compose.yaml"
-PRODUCTION = {"TESSERA_SECRET_KEY": SECRET, "TESSERA_PUBLIC_URL": "https://id.example.com"}
+PRODUCTION = {
+    "TESSERA_SECRET_KEY": SECRET,
+    "TESSERA_PUBLIC_URL": "https://id.example.com",
+    "TESSERA_MAIL_URL": "smtp://127.0.0.1:1",
+}
 SYSTEM_PATH = "/usr/bin:/bin"
 TO_AN_INDEX = re.compile(r"PIP_\w+|(?:HTTPS?|NO)_PROXY|SSL_CERT_FILE|REQUESTS_CA_BUNDLE", re.IGNORECASE)
 NO_INDEX = re.compile(

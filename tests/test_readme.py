@@ -1,7 +1,6 @@
 """Every command of the README, run as a newcomer would: on a clean copy, with an empty environment."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, free_port
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-START, *STEPS, TEST = BLOCKS
+START, *STEPS, TEST = blocks_of(ROOT / "README.md")
 SET_UP_SECONDS = 240  # on a slow line
 
 
@@ -72,20 +70,8 @@ def test_the_first_command_serves_and_says_what_to_do_next(copy: Path, port: int
 
 
 def test_its_curl_lines_carry_a_person_from_sign_up_to_being_refused(copy: Path, port: int) -> None:
-    script = "".join(f"echo; echo '@@ {number}'\n{step}" for number, step in enumerate(STEPS))
-    script = script.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}")
-    environ = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
-    done = subprocess.run(
-        ["bash", "-euc", script],
-        cwd=copy,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    signed_up, signed_in, me, changed, refreshed, refused, admin, _removed = done.stdout.split("@@ ")[1:]
+    written = run_blocks(STEPS, copy, port)
+    signed_up, signed_in, me, changed, refreshed, refused, admin, _removed = written
     assert '"username":"mina"' in signed_up
     assert signed_in.strip() == "1", "the tokens go to a file"
     assert '"username":"mina"' in me

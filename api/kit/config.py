@@ -98,7 +98,7 @@ def _default_public_url(settings: Settings) -> str:
 
 ENV = Setting(
     "ENV",
-    "`production` refuses to start without a secret and a public URL.",
+    "`production` refuses to start without a secret, a public URL and a mail server.",
     "development",
     one_of("development", "production"),
 )
@@ -151,6 +151,13 @@ FEATURES: Setting[tuple[str, ...]] = Setting(
     default_text="all",
 )
 
+WORKER = Setting(
+    "WORKER",
+    "Who delivers what is owed to the world, such as mail: `inside` the server processes, or `apart` the "
+    "processes of `tessera worker`.",
+    "inside",
+    one_of("inside", "apart"),
+)
 FRESH_SIGN_IN = Setting(
     "FRESH_SIGN_IN_SECONDS",
     "Age of a sign-in up to which it is fresh, as deleting an account asks for.",
@@ -212,6 +219,7 @@ KIT_SETTINGS: tuple[Setting[Any], ...] = (
     PORT,
     WORKERS,
     THREADS,
+    WORKER,
     PUBLIC_URL,
     FEATURES,
     FRESH_SIGN_IN,

@@ -23,6 +23,10 @@ class Events:
         for kind, listener in listeners:
             self._listeners[kind].append(listener)
 
+    def are_heard(self, kind: type[Event]) -> bool:
+        """Tell whether anybody listens to a kind of event."""
+        return bool(self._listeners.get(kind))
+
     def emit(self, event: Event) -> None:
         """Call each listener in order; what one raises undoes the transaction.
 

@@ -2,13 +2,14 @@
 
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import click
 from flask import Flask
@@ -21,6 +22,8 @@ from api.kit.problems import Problem
 from api.kit.settings import Setting, Settings, SettingsError
 
 ENTRY_POINTS = "tessera.features"
+Deliver = Callable[[UUID, dict[str, Any]], None]  # by the id of what is owed, and its content
+Task = Callable[[dict[str, Any]], None]  # by the content of what is owed
 HealthCheck = Callable[[], None]  # looks after one part; raises anything when it is not ready
 
 
@@ -36,20 +39,27 @@ class Migrations:
 class Feature:
     """A part of the service that can be switched on by name: a Flask extension.
 
-    Everything is optional but the name and the summary. `start` is called once with the app and
-    its settings, before the first request.
+    Everything is optional but the name and the summary. `development_resources` do not exist in
+    production. `deliveries` and `tasks` say by kind how what the outbox holds is done, to the world
+    or in the database; `letters` is a folder
+    of templates for mail. `start` is called once with the app and its settings, before the first
+    request.
     """
 
     name: str
     summary: str
     requires: tuple[str, ...] = ()
     resources: tuple[tuple[str, type[Resource]], ...] = ()
+    development_resources: tuple[tuple[str, type[Resource]], ...] = ()
     settings: tuple[Setting[Any], ...] = ()
     permissions: tuple[Permission, ...] = ()
     problems: tuple[type[Problem], ...] = ()
     events: tuple[type[Event], ...] = ()
     listeners: tuple[tuple[type[Event], Listener], ...] = ()
     authenticators: tuple[Authenticator, ...] = ()
+    deliveries: Mapping[str, Deliver] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    letters: Path | None = None
     health_checks: tuple[tuple[str, HealthCheck], ...] = ()
     client_config: Callable[[Settings], dict[str, Any]] | None = None
     commands: tuple[click.Command, ...] = ()

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app
 
-from api.kit.config import SECRET_KEY
+from api.kit.config import SECRET_KEY, in_production
 from api.kit.events import Event, Events
 from api.kit.feature import Feature
 from api.kit.http import Api
@@ -49,7 +49,8 @@ class Service:
 
         Raises TypeError for a method that declares no operation, or a name that is in use.
         """
-        for path, resource in feature.resources:
+        development = () if in_production(self.settings) else feature.development_resources
+        for path, resource in (*feature.resources, *development):
             self.api.add_resource(resource, path, endpoint=f"{feature.name}.{resource.__name__}")
             for route in routes_of(feature.name, path, resource, self.settings):
                 self._add(route)

@@ -1,6 +1,6 @@
 """The unit of work: the one place that commits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
 
 from api.kit.db import READING, db
 from api.kit.problems import Problem
@@ -79,6 +80,11 @@ def in_turn(name: str) -> None:
         db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
+def after_commit(act: Callable[[], None]) -> None:
+    """Do something once the current unit of work has committed; not at all when it does not."""
+    db.session().info.setdefault("after_commit", []).append(act)
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """Write: all of it is committed at the end, or none of it is.
@@ -89,10 +95,17 @@ def writing() -> Iterator[None]:
     session = db.session()
     try:
         yield
-        session.commit()
+        _commit(session)
     except Problem as refusal:
         if refusal.keeps_writes:
-            session.commit()
+            _commit(session)
         raise
     finally:
+        session.info.pop("after_commit", None)
         session.close()
+
+
+def _commit(session: Session) -> None:
+    session.commit()
+    for act in session.info.pop("after_commit", ()):
+        act()

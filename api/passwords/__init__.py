@@ -1,11 +1,28 @@
-"""Passwords: changed by who knows them, and by administrators."""
+"""Passwords: changed by who knows them and by administrators, set anew by a letter."""
+
+from pathlib import Path
 
 from api.kit.feature import Feature
-from api.passwords.resources import UserPassword
+from api.passwords import service
+from api.passwords.resources import PasswordReset, PasswordResets, UserPassword
+from api.passwords.service import RESET_SECONDS, RESET_URL
+from api.users.service import PasswordChanged, UserChanged, UserDeleted
 
 feature = Feature(
     name="passwords",
-    summary="Change a password, and sign out whoever knew the old one.",
-    requires=("users", "sessions"),
-    resources=(("/v1/users/<user_id>/password", UserPassword),),
+    summary="Change a password, or set a new one by a letter, and sign out whoever knew the old one.",
+    requires=("users", "sessions", "mail"),
+    resources=(
+        ("/v1/users/<user_id>/password", UserPassword),
+        ("/v1/password-resets", PasswordResets),
+        ("/v1/password-resets/confirm", PasswordReset),
+    ),
+    settings=(RESET_SECONDS, RESET_URL),
+    listeners=(
+        (PasswordChanged, service.withdraw),
+        (UserDeleted, service.withdraw),
+        (UserChanged, service.withdraw_with_address),
+    ),
+    tasks={service.KIND: service.write_letter},
+    letters=Path(__file__).parent / "letters",
 )

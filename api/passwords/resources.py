@@ -5,13 +5,13 @@ from uuid import UUID
 from flask_restful import Resource
 
 from api.kit.addresses import client_address
-from api.kit.identity import OwnerOr, caller
+from api.kit.identity import PUBLIC, OwnerOr, caller
 from api.kit.operation import operation
 from api.kit.problems import Overloaded, TooManyAttempts
 from api.passwords import service
 from api.users.identifiers import judge
 from api.users.service import PASSWORD_LIMIT, WrongPassword
-from schemas.passwords import PasswordChange
+from schemas.passwords import PasswordChange, PasswordResetConfirm, PasswordResetCreate
 from schemas.users import UserPath
 
 
@@ -33,3 +33,29 @@ class UserPassword(Resource):
         changes another user's. Needs a fresh sign-in.
         """
         service.change(caller(), user_id, current_password, new_password, client_address())
+
+
+class PasswordResets(Resource):
+    @operation("createPasswordReset", access=PUBLIC, body=judge(PasswordResetCreate()), answer=(202, None))
+    def post(self, email: str) -> None:
+        """Ask for a letter to set a new password.
+
+        The answer is the same, after the same work, whether or not somebody has the address.
+        """
+        service.request_reset(email)
+
+
+class PasswordReset(Resource):
+    @operation(
+        "confirmPasswordReset",
+        access=PUBLIC,
+        body=judge(PasswordResetConfirm()),
+        answer=(204, None),
+        problems=(Overloaded,),
+    )
+    def post(self, token: str, new_password: str) -> None:
+        """Set a new password by the token of a letter.
+
+        A token is good once. Every session of the user ends at once.
+        """
+        service.reset(token, new_password)

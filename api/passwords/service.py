@@ -1,12 +1,35 @@
 """What can be done with passwords, whoever asks for it."""
 
+from typing import Any
 from uuid import UUID
 
+from api.kit import mail, one_time, work
+from api.kit.config import PUBLIC_URL
 from api.kit.identity import Identity
+from api.kit.outbox import owe
+from api.kit.service import setting
+from api.kit.settings import Setting, integer
 from api.kit.validation import refuse
 from api.sessions import service as sessions
 from api.users import service as users
+from api.users.models import User
+from api.users.service import PasswordChanged, UserChanged, UserDeleted
 from schemas.base import NULL
+
+KIND = "password_reset"  # in the outbox, and of one-time tokens
+RESET_SECONDS = Setting(
+    "PASSWORD_RESET_SECONDS",
+    "For so long the token of a letter that sets a new password is good.",
+    3600,
+    integer(300, 86400),
+)
+RESET_URL = Setting(
+    "PASSWORD_RESET_URL",
+    "Page of the frontend that sets a new password, with `{token}` in its fragment: letters link to it.",
+    "",
+    mail.read_link,
+    default_text="none: letters hold the token alone",
+)
 
 
 def change(
@@ -24,3 +47,51 @@ def change(
     else:
         raise refuse("current_password", NULL)
     sessions.end_all(user_id, keep=caller.session_id, reason="password_changed")
+
+
+def request_reset(email: str) -> None:
+    """Owe whoever has an address a letter to set a new password: the same work if nobody has it."""
+    owe(KIND, {"email": email})
+
+
+def write_letter(content: dict[str, Any]) -> None:
+    """Write the letter to set a new password, if somebody has the address."""
+    user = users.with_email(content["email"])
+    if user is not None and user.email is not None and user.email_key is not None:
+        _post(user, user.email, user.email_key)
+
+
+def reset(token: str, new_password: str) -> None:
+    """Set a new password by the token of a letter, and end every session, in one unit of work.
+
+    Raises ValidationFailed, or Overloaded when too many sign up or in.
+    """
+    with work.reading():
+        seen = one_time.look_at(KIND, token)
+    if seen is None:
+        raise refuse("token", one_time.UNUSABLE)
+    hashed = users.hashed_password(seen.user_id, new_password)
+    proof = users.prove(KIND, token)
+    user = None if proof is None else users.reset_password(*proof, hashed)
+    if user is None:
+        raise refuse("token", one_time.UNUSABLE)
+    sessions.end_all(user.id, keep=None, reason="password_reset")
+
+
+def withdraw(event: PasswordChanged | UserDeleted) -> None:
+    """Make a user's tokens good no more: the password is another, or the account is gone."""
+    one_time.withdraw(event.user_id, KIND)
+
+
+def withdraw_with_address(event: UserChanged) -> None:
+    """Make a user's tokens good no more that went to an address which is theirs no more."""
+    if "email_key" in event.members:
+        one_time.withdraw(event.user_id, KIND)
+
+
+def _post(user: User, address: str, key: str) -> None:
+    seconds = setting(RESET_SECONDS)
+    token = one_time.issue(KIND, user.id, key, seconds)
+    values: dict[str, Any] = {"name": user.display_name or user.username, "service": setting(PUBLIC_URL)}
+    values |= {"token": token, "link": mail.link(setting(RESET_URL), token), "minutes": seconds // 60}
+    mail.post("password_reset", address, user.locale, values)

@@ -21,6 +21,7 @@ from api.sessions import refreshing, tokens
 from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, live_at
 from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
+from api.sessions.refreshing import RefreshTokenReuse as RefreshTokenReuse  # for leaves that listen
 from api.sessions.tokens import SignInAgain
 from api.users import identifiers
 from api.users import service as users

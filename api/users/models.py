@@ -16,7 +16,8 @@ DELETED = "deleted"
 class User(Base):
     """An account.
 
-    A `..._key` column holds what makes an identifier unique, as `identifiers` makes it.
+    A `..._key` column holds what makes an identifier unique, as `identifiers` makes it. A pending
+    address becomes the user's when it is confirmed; until then it is reserved for nobody.
     `version` counts the changes to what the user and administrators write.
     """
 
@@ -33,6 +34,8 @@ class User(Base):
     email: Mapped[str | None] = mapped_column(sa.String(254))
     email_key: Mapped[str | None] = mapped_column(sa.String(254))
     email_verified: Mapped[bool]
+    pending_email: Mapped[str | None] = mapped_column(sa.String(254))
+    pending_email_key: Mapped[str | None] = mapped_column(sa.String(254))
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     password_changed_at: Mapped[datetime]
     display_name: Mapped[str | None] = mapped_column(sa.String(200))

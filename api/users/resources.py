@@ -91,14 +91,15 @@ class OneUser(Resource):
     def patch(self, user_id: UUID, precondition: Precondition, **changes: Any) -> User:
         """Change a user by a merge patch.
 
-        `app_metadata` needs the permission `users:write`, and `email` a fresh sign-in. A changed
-        address is not verified.
+        `app_metadata` needs the permission `users:write`, and `email` a fresh sign-in. A user's own new
+        address is pending until it is confirmed; the old one is told. One that an administrator writes
+        is not verified.
         """
         if "email" in changes:
             require_fresh(caller(), setting(FRESH_SIGN_IN))
         if "app_metadata" in changes:
             caller().require("users:write")
-        return service.change(user_id, changes, precondition)
+        return service.change(user_id, changes, precondition, by_owner=user_id == caller().user_id)
 
     @operation(
         "deleteUser",

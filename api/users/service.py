@@ -1,6 +1,7 @@
 """What can be done with users, whoever asks for it."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,14 +9,14 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
-from api.kit import attempts, clock, work
+from api.kit import attempts, clock, one_time, work
 from api.kit.conditional import Precondition
 from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
 from api.kit.hashing import Hasher
 from api.kit.ids import new_id
 from api.kit.pages import Page, page
-from api.kit.problems import NotFound, Overloaded, Problem
+from api.kit.problems import NotFound, Overloaded, Problem, ValidationFailed
 from api.kit.service import emit, extension, service
 from api.kit.settings import Limit, Setting, limit, one_of, some_of
 from api.kit.validation import refuse
@@ -72,6 +73,7 @@ class WrongPassword(Problem):
     remedy = "Send the account's current password, or reset it."
 
 
+_NOTHING_PENDING = {"pending_email": None, "pending_email_key": None}
 _TAKEN = {"uq_users_username_key": UsernameTaken, "uq_users_email_key": EmailTaken}
 
 
@@ -88,6 +90,13 @@ class UserChanged(Event):
 
     user_id: UUID
     members: frozenset[str]
+
+
+@dataclass(frozen=True)
+class EmailChangeRequested(Event):
+    """A user wants another address: it is pending if a listener of this will have it confirmed."""
+
+    user_id: UUID
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,29 @@ def get(user_id: UUID) -> User:
     return user
 
 
+def locked(user_id: UUID) -> User:
+    """Return a user that nobody else changes before this unit of work ends; raises NotFound."""
+    query = sa.select(User).where(User.id == user_id, User.status != DELETED).with_for_update()
+    user = db.session.scalar(query)
+    if user is None:
+        raise NotFound()
+    return user
+
+
+def prove(purpose: str, token: str) -> one_time.Proof | None:
+    """Use up a one-time token of a user, whom this locks first, as everybody does who changes both.
+
+    Return None for a token that is none, was used or has expired, or whose user was deleted.
+    """
+    proof = one_time.look_at(purpose, token)
+    if proof is None:
+        return None
+    with suppress(NotFound):
+        locked(proof.user_id)
+        return one_time.use(purpose, token)
+    return None
+
+
 def list_page(*, limit: int, cursor: str | None, sort: str) -> Page:
     """Return a page of all users; raises ValidationFailed for a cursor that is not this list's."""
     order = (User.created_at, User.id)
@@ -174,12 +206,14 @@ def etag(user: User) -> str:
     return f"{user.id}.{user.version}"
 
 
-def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition) -> User:
+def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition, *, by_owner: bool) -> User:
     """Apply a merge patch (RFC 7396) to a user in the state that the caller expects.
 
+    The owner's change of address is pending until it is confirmed, if there is who has it confirmed; it
+    is taken back by the address that they have.
     Raises NotFound, PreconditionFailed, ValidationFailed, UsernameTaken or EmailTaken.
     """
-    user = _locked(user_id)
+    user = locked(user_id)
     precondition.check(etag(user))
     changes = dict(changes)
     given = {name: changes.pop(name) for name in ("username", "email") if name in changes}
@@ -187,14 +221,53 @@ def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition
     for name in ("user_metadata", "app_metadata"):
         if name in changes:
             changes[name] = _merged_metadata(name, getattr(user, name), changes[name])
-    if changes.get("email_key", user.email_key) != user.email_key:
-        changes["email_verified"] = False
-    return _apply(user, changes)
+    if "email" not in changes:
+        return _apply(user, changes)
+    if changes["email_key"] == user.email_key:
+        return _apply(user, changes | _NOTHING_PENDING)
+    if by_owner and service().events.are_heard(EmailChangeRequested):
+        changes |= {"pending_email": changes.pop("email"), "pending_email_key": changes.pop("email_key")}
+        changed = _apply(user, changes)
+        emit(EmailChangeRequested(user_id))
+        return changed
+    return _apply(user, changes | {"email_verified": False} | _NOTHING_PENDING)
+
+
+def with_email(email: str) -> User | None:
+    """Return the user of an address who is not deleted, or None."""
+    try:
+        key = identifiers.columns(email=email)["email_key"]
+    except ValidationFailed:
+        return None
+    return db.session.scalar(sa.select(User).where(User.email_key == key, User.status != DELETED))
+
+
+def address_to_confirm(user: User) -> tuple[str, str] | None:
+    """Return the address, with its key, that a user is to confirm: the pending one, or their own."""
+    if user.pending_email is not None and user.pending_email_key is not None:
+        return user.pending_email, user.pending_email_key
+    if user.email is None or user.email_key is None or user.email_verified:
+        return None
+    return user.email, user.email_key
+
+
+def confirm_email(user_id: UUID, address: str) -> User | None:
+    """Note that a user reads the letters of an address, which becomes theirs if it was pending.
+
+    Return None when it is neither theirs nor pending any more. Raises NotFound or EmailTaken.
+    """
+    user = locked(user_id)
+    if address == user.email_key:
+        return _apply(user, {"email_verified": True})
+    if address != user.pending_email_key:
+        return None
+    theirs = {"email": user.pending_email, "email_key": address, "email_verified": True}
+    return _apply(user, theirs | _NOTHING_PENDING)
 
 
 def delete(user_id: UUID, precondition: Precondition) -> None:
     """Delete a user softly; raises NotFound or PreconditionFailed."""
-    user = _locked(user_id)
+    user = locked(user_id)
     precondition.check(etag(user))
     user.status = DELETED
     user.deleted_at = user.updated_at = clock.now()
@@ -235,8 +308,7 @@ def set_password(user_id: UUID, new_password: str) -> None:
     with work.reading():
         seen = get(user_id)
     hashed = hasher().hash(_fit(new_password, seen))
-    _locked(user_id)
-    _store_password(user_id, hashed)
+    _set_password(locked(user_id), hashed)
 
 
 def change_password(user_id: UUID, current_password: str, new_password: str, address: str | None) -> None:
@@ -252,9 +324,40 @@ def change_password(user_id: UUID, current_password: str, new_password: str, add
         if not _has_password(seen, current_password):
             raise WrongPassword()
         hashed = hasher().hash(fit)
-        if _locked(user_id).password_changed_at != seen.password_changed_at:
+        user = locked(user_id)
+        if user.password_changed_at != seen.password_changed_at:
             raise WrongPassword()
-    _store_password(user_id, hashed)
+    _set_password(user, hashed)
+
+
+def hashed_password(user_id: UUID, new_password: str) -> str:
+    """Return what is stored of a password that is to become a user's, before a unit of work begins.
+
+    Raises NotFound, ValidationFailed, or Overloaded when too many sign up or in.
+    """
+    with work.reading():
+        user = get(user_id)
+    return hasher().hash(_fit(new_password, user))
+
+
+def reset_password(user_id: UUID, address: str, hashed: str) -> User | None:
+    """Give a user who reads the letters of an address another password; that proves the address as well.
+
+    Return None when the address is not theirs any more. Raises NotFound.
+    """
+    user = locked(user_id)
+    if user.email_key != address:
+        return None
+    _set_password(user, hashed)
+    return _apply(user, {"email_verified": True})
+
+
+def _set_password(user: User, hashed: str) -> None:
+    """Give a user another password; whoever knew the old one may have wished for another address."""
+    change = sa.update(User).where(User.id == user.id)
+    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
+    emit(PasswordChanged(user.id))
+    _apply(user, _NOTHING_PENDING)
 
 
 def touch(user_id: UUID) -> User:
@@ -301,27 +404,12 @@ def _fit(new_password: str, user: User) -> str:
     return stored["password"]
 
 
-def _store_password(user_id: UUID, hashed: str) -> None:
-    change = sa.update(User).where(User.id == user_id)
-    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
-    emit(PasswordChanged(user_id))
-
-
 def _find(identifier: str) -> User | None:
     key = identifiers.key_of(identifier)
     if key is None:
         return None
     column, value = key
     return db.session.scalar(sa.select(User).where(getattr(User, column) == value))
-
-
-def _locked(user_id: UUID) -> User:
-    """Return a user that nobody else changes before this unit of work ends; raises NotFound."""
-    query = sa.select(User).where(User.id == user_id, User.status != DELETED).with_for_update()
-    user = db.session.scalar(query)
-    if user is None:
-        raise NotFound()
-    return user
 
 
 def _apply(user: User, changes: Mapping[str, Any]) -> User:

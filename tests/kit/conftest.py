@@ -24,6 +24,7 @@ def _offline_app(folder: Path, **settings: str) -> Iterator[Flask]:
             "TESSERA_ENV": "production",
             "TESSERA_SECRET_KEY": SECRET,
             "TESSERA_PUBLIC_URL": "https://id.example.com",
+            "TESSERA_MAIL_URL": f"file:{folder / 'mail'}",
             "TESSERA_DATABASE_URL": NOBODY,
             "TESSERA_DATA_DIR": str(folder),
             "TESSERA_LIMITS": "off",

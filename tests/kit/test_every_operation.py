@@ -35,9 +35,11 @@ from tests.support.clients import (
     new_person,
 )
 from tests.support.contract import METHODS
+from tests.support.mail import one_time_token
 from tests.support.signing import foreign_key, signing_key
 
 BODY_LIMIT = 65536  # bytes
+TOKENS = {"confirmEmail": "email_verification", "confirmPasswordReset": "password_reset"}
 MASS_ASSIGNMENT = {
     "is_admin": True,
     "role": "admin",
@@ -143,8 +145,13 @@ def _valid_body(op: Op, person: Person | None = None) -> dict[str, Any]:
         "endSessionByRefreshToken": {"refresh_token": canary},
         "reauthenticateSession": {"password": PASSWORD},
         "changePassword": {"current_password": PASSWORD, "new_password": canary},
+        "confirmEmail": {"token": canary},
+        "createPasswordReset": {"email": f"{canary}@example.com"},
+        "confirmPasswordReset": {"token": canary, "new_password": canary},
     }
     if person is not None:
+        for name, purpose in TOKENS.items():
+            bodies[name]["token"] = one_time_token(person, purpose)
         bodies["createSession"]["identifier"] = person.user["username"]
         for name in ("refreshSession", "endSessionByRefreshToken"):
             bodies[name]["refresh_token"] = person.sign_in()["refresh_token"]
@@ -622,6 +629,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "endSessionByRefreshToken": (204, 204, 204, 204),
     "endCurrentSession": (401, 204, 204, 204),
     "changePassword": OWN_204,
+    "createPasswordReset": (202, 202, 202, 202),
+    "confirmPasswordReset": (204, 204, 204, 204),
+    "createEmailVerification": (401, 202, 202, 202),
+    "confirmEmail": PUBLIC_200,
     "listSessions": OWN_200,
     "endSessions": OWN_204,
     "endSession": OWN_204,

@@ -209,7 +209,7 @@ def test_a_variable_that_nothing_reads_is_found() -> None:
 
 def test_the_variables_of_a_feature_that_is_off_are_unknown(tmp_path: Path) -> None:
     environ = _production(tmp_path) | {"TESSERA_ACCESS_TOKEN_SECONDS": "60"}
-    on, off = create_app(environ), create_app(environ | {"TESSERA_FEATURES": "-sessions,-passwords"})
+    on, off = create_app(environ), create_app(environ | {"TESSERA_FEATURES": "-sessions,-passwords,-notices"})
     assert on.extensions["tessera"].settings.unknown == []
     assert off.extensions["tessera"].settings.unknown == ["TESSERA_ACCESS_TOKEN_SECONDS"]
 
@@ -297,12 +297,13 @@ def _production(folder: Path) -> dict[str, str]:
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": SECRET,
         "TESSERA_PUBLIC_URL": "https://id.example.com",
+        "TESSERA_MAIL_URL": "smtp://mail.example.com",
         "TESSERA_DATABASE_URL": "postgresql://127.0.0.1:1/none",
         "TESSERA_DATA_DIR": str(folder),
     }
 
 
-@pytest.mark.parametrize("name", ["TESSERA_SECRET_KEY", "TESSERA_PUBLIC_URL"])
+@pytest.mark.parametrize("name", ["TESSERA_SECRET_KEY", "TESSERA_PUBLIC_URL", "TESSERA_MAIL_URL"])
 @pytest.mark.parametrize("value", [None, ""])
 def test_production_does_not_start_without(tmp_path: Path, name: str, value: str | None) -> None:
     environ = _production(tmp_path)
@@ -317,7 +318,7 @@ def test_production_does_not_start_without(tmp_path: Path, name: str, value: str
 def test_production_names_all_that_it_misses(tmp_path: Path) -> None:
     environ = {"TESSERA_ENV": "production", "TESSERA_DATA_DIR": str(tmp_path)}
     names = [error.partition(":")[0] for error in errors_of(lambda: create_app(environ))]
-    assert names == ["TESSERA_SECRET_KEY", "TESSERA_PUBLIC_URL"]
+    assert names == ["TESSERA_SECRET_KEY", "TESSERA_PUBLIC_URL", "TESSERA_MAIL_URL"]
 
 
 UNFIT_SECRETS = [
@@ -548,7 +549,7 @@ def test_features_that_require_each_other_are_refused() -> None:
 
 
 def test_a_feature_that_is_off_leaves_nothing_behind(tmp_path: Path) -> None:
-    app = create_app(_production(tmp_path) | {"TESSERA_FEATURES": "-sessions,-passwords"})
+    app = create_app(_production(tmp_path) | {"TESSERA_FEATURES": "-sessions,-passwords,-notices"})
     client = client_of(app)
     document: Mapping[str, Any] = contract_of(app).document
     assert client.post("/v1/sessions", json={}).status_code == 404
