@@ -6,13 +6,13 @@ from api.emails import service
 from api.kit.identity import PUBLIC, SIGNED_IN, caller
 from api.kit.operation import operation
 from api.users.models import User
-from api.users.service import EmailTaken
+from api.users.service import PASSWORD_LIMIT, EmailTaken
 from schemas.emails import EmailConfirm
 from schemas.users import UserAnswer
 
 
 class EmailVerifications(Resource):
-    @operation("createEmailVerification", access=SIGNED_IN, answer=(202, None))
+    @operation("createEmailVerification", access=SIGNED_IN, limit=PASSWORD_LIMIT, answer=(202, None))
     def post(self) -> None:
         """Send the letter to confirm one's address again.
 
@@ -26,6 +26,7 @@ class EmailConfirmation(Resource):
     @operation(
         "confirmEmail",
         access=PUBLIC,
+        limit=PASSWORD_LIMIT,
         body=EmailConfirm(),
         answer=(200, UserAnswer()),
         problems=(EmailTaken,),

@@ -57,8 +57,9 @@ def write_letter(content: dict[str, Any]) -> None:
     """Write the letter that confirms an address, if there is one to confirm by now."""
     with suppress(NotFound):
         user = users.locked(UUID(content["user_id"]))
-        if target := users.address_to_confirm(user):
-            _post(user, *target)
+        target = users.address_to_confirm(user)
+    if target is not None and mail.may_be_asked_for(KIND, target[0]):
+        _post(user, *target)
 
 
 def confirm(token: str) -> User:

@@ -122,20 +122,36 @@ class _Taking:
         return places
 
     def _place(self, limit: Limit, quota: int, *named: str) -> _Place:
-        key = hmac.digest(service().keys("attempts")[0], "\0".join(named).encode(), "sha256")[:16]
-        ends_at = self._now + timedelta(seconds=limit.seconds)
-        row = self._connection.execute(
-            _TAKE, {"key": key, "now": self._now, "ends_at": ends_at, "quota": quota}
-        ).one_or_none()
-        if row is None:
+        key = _key(*named)
+        place = _take(self._connection, self._now, limit, quota, key)
+        if place is None:
             raise TooManyAttempts(self._wait(key))
-        return _Place(key, row.counted, row.ends_at)
+        return place
 
     def _wait(self, key: bytes) -> int:
         """Return the seconds until the window of a key ends."""
         query = sa.select(FailedAttempts.ends_at).where(FailedAttempts.key == key)
         ends_at = self._connection.scalars(query).one()
         return max(1, math.ceil((ends_at - self._now).total_seconds()))
+
+
+def is_within(limit: Limit, *named: str) -> bool:
+    """Count something that may be done so often, in the current unit of work, and tell whether it may be."""
+    if setting(LIMITS) == "off":
+        return True
+    return _take(db.session.connection(), clock.now(), limit, limit.quota, _key(*named)) is not None
+
+
+def _key(*named: str) -> bytes:
+    return hmac.digest(service().keys("attempts")[0], "\0".join(named).encode(), "sha256")[:16]
+
+
+def _take(connection: sa.Connection, now: datetime, limit: Limit, quota: int, key: bytes) -> _Place | None:
+    """Take a place if one is left."""
+    ends_at = now + timedelta(seconds=limit.seconds)
+    parameters = {"key": key, "now": now, "ends_at": ends_at, "quota": quota}
+    row = connection.execute(_TAKE, parameters).one_or_none()
+    return None if row is None else _Place(key, row.counted, row.ends_at)
 
 
 def _allowance(failed: int) -> int:

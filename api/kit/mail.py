@@ -28,10 +28,18 @@ from jinja2 import (
     select_autoescape,
 )
 
-from api.kit import clock
+from api.kit import attempts, clock
 from api.kit.outbox import Undeliverable, owe
+from api.kit.service import setting
+from api.kit.settings import Limit, Setting, limit
 
 KIND = "mail"  # in the outbox
+MAIL_LIMIT = Setting(
+    "MAIL_LIMIT",
+    "Letters of one kind that one address gets at most, whoever asks for them.",
+    Limit(5, 3600),
+    limit,
+)
 STEP_SECONDS = 10  # that a mail server may take for one of ten steps: all within the outbox's lease
 FALLBACK = "en"  # the language in which every letter is written
 _PORTS = {"smtp": 587, "smtps": 465}
@@ -131,6 +139,11 @@ class Letters:
 def post(letter: str, to: str, locale: str | None, values: Mapping[str, Any]) -> UUID:
     """Owe somebody a letter, if the current unit of work commits; return its id."""
     return owe(KIND, {"letter": letter, "to": to, "locale": locale, "values": dict(values)})
+
+
+def may_be_asked_for(letter: str, to: str) -> bool:
+    """Count a letter that anybody can have sent to an address, and tell whether it may be written."""
+    return attempts.is_within(setting(MAIL_LIMIT), "letter", letter, to.casefold())
 
 
 def read_link(value: str) -> str:

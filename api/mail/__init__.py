@@ -4,7 +4,7 @@ from flask import Flask
 
 from api.kit.config import data_folder, in_production
 from api.kit.feature import Feature
-from api.kit.mail import KIND, Letters, carrier
+from api.kit.mail import KIND, MAIL_LIMIT, Letters, carrier
 from api.kit.settings import Settings, SettingsError
 from api.mail import service
 from api.mail.resources import DevelopmentMail
@@ -28,7 +28,7 @@ feature = Feature(
     name="mail",
     summary="Letters to users, by SMTP; in development they can be read at `GET /v1/dev/mail`.",
     development_resources=(("/v1/dev/mail", DevelopmentMail),),
-    settings=(MAIL_URL, MAIL_FROM, MAIL_TEMPLATES),
+    settings=(MAIL_URL, MAIL_FROM, MAIL_TEMPLATES, MAIL_LIMIT),
     deliveries={KIND: service.deliver},
     start=_start,
 )

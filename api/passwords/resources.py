@@ -36,7 +36,13 @@ class UserPassword(Resource):
 
 
 class PasswordResets(Resource):
-    @operation("createPasswordReset", access=PUBLIC, body=judge(PasswordResetCreate()), answer=(202, None))
+    @operation(
+        "createPasswordReset",
+        access=PUBLIC,
+        limit=PASSWORD_LIMIT,
+        body=judge(PasswordResetCreate()),
+        answer=(202, None),
+    )
     def post(self, email: str) -> None:
         """Ask for a letter to set a new password.
 
@@ -49,6 +55,7 @@ class PasswordReset(Resource):
     @operation(
         "confirmPasswordReset",
         access=PUBLIC,
+        limit=PASSWORD_LIMIT,
         body=judge(PasswordResetConfirm()),
         answer=(204, None),
         problems=(Overloaded,),

@@ -57,7 +57,9 @@ def request_reset(email: str) -> None:
 def write_letter(content: dict[str, Any]) -> None:
     """Write the letter to set a new password, if somebody has the address."""
     user = users.with_email(content["email"])
-    if user is not None and user.email is not None and user.email_key is not None:
+    if user is None or user.email is None or user.email_key is None:
+        return
+    if mail.may_be_asked_for(KIND, user.email):
         _post(user, user.email, user.email_key)
 
 

@@ -102,6 +102,31 @@ def test_nobody_gets_a_letter_for_an_unknown_address(mina: Person, mailbox: Mail
     assert mailbox.deliver() == []
 
 
+def test_an_address_gets_only_so_many_letters_whoever_asks(make_app: MakeApp) -> None:
+    app = make_app(LIMITS="on", MAIL_LIMIT="2 per hour")
+    mailbox, person = Mailbox(app), new_person(app)
+    mailbox.deliver()
+    for _ in range(3):
+        assert ask(client_of(app), person.user["email"]).status_code == 202
+    letters = mailbox.deliver()
+    assert len(letters) == 2
+    assert reset(client_of(app), letters[-1].token).status_code == 204, "the last letter is good"
+
+
+def test_an_address_that_had_too_many_letters_gets_some_again_later(make_app: MakeApp) -> None:
+    app = make_app(LIMITS="on", MAIL_LIMIT="1 per hour")
+    mailbox, person = Mailbox(app), new_person(app)
+    mailbox.deliver()
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        numbers = []
+        for _ in range(2):
+            for _ in range(2):
+                ask(client_of(app), person.user["email"])
+            numbers.append(len(mailbox.deliver()))
+            clock.shift(HOUR)
+    assert numbers == [1, 1]
+
+
 @pytest.mark.parametrize("spelling", [str.upper, str.title, lambda email: email.replace("k", KELVIN)])
 def test_a_letter_goes_to_the_address_that_is_stored(app: Flask, mailbox: Mailbox, spelling: Any) -> None:
     new_person(app, email="mike@example.com")
