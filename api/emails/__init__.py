@@ -6,19 +6,22 @@ from api.emails import service
 from api.emails.resources import EmailConfirmation, EmailVerifications
 from api.emails.service import CONFIRM_URL, TOKEN_SECONDS
 from api.kit.feature import Feature
-from api.users.service import EmailChangeRequested, UserCreated, UserDeleted
+from api.sessions.service import UnverifiedSignIn
+from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted
 
 feature = Feature(
     name="emails",
     summary="Confirm an e-mail address by a letter; change it safely.",
-    requires=("users", "mail"),
+    requires=("users", "sessions", "mail"),
     resources=(
         ("/v1/email-verifications", EmailVerifications),
         ("/v1/email-verifications/confirm", EmailConfirmation),
     ),
     settings=(TOKEN_SECONDS, CONFIRM_URL),
     listeners=(
-        (UserCreated, service.verify_new_user),
+        (UserCreated, service.verify_user),
+        (UnverifiedSignIn, service.verify_user),
+        (SignUpRefused, service.tell_of_refusal),
         (EmailChangeRequested, service.verify_new_address),
         (UserDeleted, service.withdraw),
     ),

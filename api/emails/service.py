@@ -11,9 +11,10 @@ from api.kit.problems import NotFound
 from api.kit.service import setting
 from api.kit.settings import Setting, integer
 from api.kit.validation import refuse
+from api.sessions.service import UnverifiedSignIn
 from api.users import service as users
 from api.users.models import User
-from api.users.service import EmailChangeRequested, UserCreated, UserDeleted
+from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted
 
 KIND = "email_verification"  # in the outbox, and of one-time tokens
 DAY = 86400  # seconds
@@ -30,8 +31,15 @@ CONFIRM_URL = Setting(
 )
 
 
-def verify_new_user(event: UserCreated) -> None:
+def verify_user(event: UserCreated | UnverifiedSignIn) -> None:
     request_verification(event.user_id)
+
+
+def tell_of_refusal(event: SignUpRefused) -> None:
+    """Tell who signed up privately that there is an account already, or to choose another username."""
+    if mail.may_be_asked_for("sign_up_refused", event.email):
+        values = {"taken": event.taken, "service": setting(PUBLIC_URL)}
+        mail.post("sign_up_refused", event.email, event.locale, values)
 
 
 def verify_new_address(event: EmailChangeRequested) -> None:

@@ -38,6 +38,8 @@ from api.kit.settings import Limit, Setting, Settings
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
 
+AnswerRule = tuple[int, Schema | None] | Callable[[Settings], tuple[int, Schema | None]]
+ProblemsRule = tuple[type[Problem], ...] | Callable[[Settings], tuple[type[Problem], ...]]
 SchemaRule = Schema | Callable[[Settings], Schema]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -177,13 +179,13 @@ def operation(
     id: str,  # noqa: A002  # the word of OpenAPI
     *,
     access: AccessRule,
-    answer: tuple[int, Schema | None],
+    answer: AnswerRule,
     media_type: str | None = None,
     path: Schema | None = None,
     query: Schema | None = None,
     body: SchemaRule | None = None,
     merge_patch: bool = False,
-    problems: tuple[type[Problem], ...] = (),
+    problems: ProblemsRule = (),
     etag: Callable[[Any], str] | None = None,
     fresh: bool = False,
     database: bool = True,
@@ -194,25 +196,27 @@ def operation(
     """Declare a method of a resource.
 
     What the schemas load becomes the method's keyword arguments; its docstring is the
-    documentation. `access` and `body` may be functions of the settings. `headers` names the
-    headers of the success and what they hold; `max_age` lets caches keep it, in seconds or by a setting.
+    documentation. `access`, `body`, `answer` and `problems` may be functions of the settings.
+    `headers` names the headers of the success and what they hold; `max_age` lets caches keep it, in
+    seconds or by a setting.
     `limit` is how often each client network may call this and whatever else has the same one.
     """
 
     def declare(function: Method) -> Method:
         def bind(settings: Settings, method: str) -> Operation:
+            status, schema = answer(settings) if callable(answer) else answer
             return Operation(
                 id=id,
                 function=function,
                 access=access if isinstance(access, Access) else access(settings),
-                status=answer[0],
-                answer=answer[1],
+                status=status,
+                answer=schema,
                 media_type=media_type,
                 path=path or NoParameters(),
                 query=query or NoParameters(),
                 body=body if isinstance(body, Schema) or body is None else body(settings),
                 merge_patch=merge_patch,
-                problems=problems,
+                problems=problems(settings) if callable(problems) else problems,
                 etag=etag,
                 fresh=fresh,
                 database=database,

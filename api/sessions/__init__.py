@@ -27,7 +27,14 @@ from api.sessions.resources import (
     UserSession,
     UserSessions,
 )
-from api.sessions.service import ABSOLUTE_SECONDS, SESSIONS_PER_USER, InvalidCredentials, SessionStarted
+from api.sessions.service import (
+    ABSOLUTE_SECONDS,
+    SESSIONS_PER_USER,
+    UNVERIFIED_SIGN_IN,
+    InvalidCredentials,
+    SessionStarted,
+    UnverifiedSignIn,
+)
 from api.sessions.tokens import InvalidRefreshToken, init_tokens
 from api.users.service import UserDeleted
 
@@ -64,6 +71,7 @@ feature = Feature(
         ABSOLUTE_SECONDS,
         OVERLAP_SECONDS,
         SESSIONS_PER_USER,
+        UNVERIFIED_SIGN_IN,
         REFRESH_LIMIT,
         KEY_DAYS,
         KEY_SET_SECONDS,
@@ -75,7 +83,14 @@ feature = Feature(
         Permission("revocations:read", "Follow which sessions and users end."),
     ),
     problems=(InvalidCredentials, InvalidRefreshToken, RefreshTokenReused, SessionEnded),
-    events=(SessionStarted, SessionsEnded, RefreshTokenReuse, RefreshAfterEnd, RefreshTokenForged),
+    events=(
+        SessionStarted,
+        UnverifiedSignIn,
+        SessionsEnded,
+        RefreshTokenReuse,
+        RefreshAfterEnd,
+        RefreshTokenForged,
+    ),
     listeners=((UserDeleted, service.end_with_user),),
     authenticators=(_AccessTokens(),),
     commands=(key,),

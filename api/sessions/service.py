@@ -16,7 +16,7 @@ from api.kit.ids import new_id
 from api.kit.pages import Page, page
 from api.kit.problems import InvalidToken, NotFound
 from api.kit.service import emit, setting
-from api.kit.settings import Setting, integer
+from api.kit.settings import Setting, integer, one_of
 from api.sessions import refreshing, tokens
 from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, live_at
 from api.sessions.keys import Key, keyring
@@ -34,6 +34,13 @@ ABSOLUTE_SECONDS = Setting(
 )  # fmt: skip
 SESSIONS_PER_USER = Setting(
     "SESSIONS_PER_USER", "Sessions that a user has at most; one more ends the oldest.", 100, integer(1, 10000)
+)
+UNVERIFIED_SIGN_IN = Setting(
+    "UNVERIFIED_SIGN_IN",
+    "Whether users may sign in before their address is confirmed; who may not gets another letter. With "
+    "private sign-up they may not.",
+    "allowed",
+    one_of("allowed", "refused"),
 )
 LAST_USE_SECONDS = 60  # between two notes of when a session was used last
 KEPT_DAYS = 30  # for which a session is kept after its end
@@ -84,7 +91,8 @@ class InvalidCredentials(SignInAgain):
     code = "invalid_credentials"
     title = "The credentials are not valid"
     detail = "No account has this identifier and this password."
-    remedy = "Check both, or reset the password."
+    remedy = "Check both, confirm the address if you have not done so, or reset the password."
+    keeps_writes = True  # what was noted of it
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,13 @@ class SessionStarted(Event):
 
     user_id: UUID
     session_id: UUID
+
+
+@dataclass(frozen=True)
+class UnverifiedSignIn(Event):
+    """Somebody has the right password, and may not sign in before their address is confirmed."""
+
+    user_id: UUID
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,9 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
         user = users.with_password(identifier, password)
         if user is None:
             raise InvalidCredentials()
+    if not _may_sign_in(user):
+        emit(UnverifiedSignIn(user.id))
+        raise InvalidCredentials()
     return _with_tokens(key, _start(user, device_name, device), users.touch(user.id))
 
 
@@ -221,6 +239,12 @@ def authorization_server() -> dict[str, Any]:
         "response_types_supported": [],
         "grant_types_supported": [],
     }
+
+
+def _may_sign_in(user: User) -> bool:
+    """Tell whether a user with the right password may: else signing in told what private sign-up hides."""
+    may_unverified = setting(UNVERIFIED_SIGN_IN) == "allowed" and setting(users.SIGN_UP) != "private"
+    return may_unverified or user.email is None or user.email_verified
 
 
 def _start(user: User, device_name: str | None, device: Device) -> Session:

@@ -10,7 +10,7 @@ from api.kit.hashing import HASH_MEMORY_KIB, HASH_TIME_COST, Hasher
 from api.kit.identity import Permission
 from api.kit.password_lists import PASSWORD_LIST, lists
 from api.kit.peppers import PEPPER, Peppers
-from api.kit.settings import Settings
+from api.kit.settings import Settings, SettingsError
 from api.users.commands import user
 from api.users.identifiers import CONTAINS_NAME, TOO_COMMON, service_names
 from api.users.resources import OneUser, Users
@@ -19,14 +19,17 @@ from api.users.service import (
     PASSWORD_LIMIT,
     SIGN_UP,
     SIGN_UP_LIMIT,
+    SIGN_UP_TASK,
     EmailChangeRequested,
     EmailTaken,
     PasswordChanged,
+    SignUpRefused,
     UserChanged,
     UserCreated,
     UserDeleted,
     UsernameTaken,
     WrongPassword,
+    finish_sign_up,
 )
 from schemas.users import PASSWORD_BYTES, PASSWORD_MINIMUM
 
@@ -40,7 +43,20 @@ def _start(app: Flask, settings: Settings) -> None:
         places=settings[THREADS] * 2 // 3,  # the others go on answering
         peppers=Peppers(settings[PEPPER]),
     )
+    _refuse_unfit_privacy(app, settings)
     app.extensions["tessera.password_lists"] = lists(settings[PASSWORD_LIST])
+
+
+def _refuse_unfit_privacy(app: Flask, settings: Settings) -> None:
+    """Raise SettingsError when sign-up is private, and nobody could be told of what came of it."""
+    if settings[SIGN_UP] != "private":
+        return
+    if "email" not in settings[IDENTIFIERS]:
+        raise SettingsError(
+            [f"{SIGN_UP.variable}: private sign-up needs {IDENTIFIERS.variable} with `email`"]
+        )
+    if not app.extensions["tessera"].events.are_heard(SignUpRefused):
+        raise SettingsError([f"{SIGN_UP.variable}: private needs the feature `emails`"])
 
 
 def _client_config(settings: Settings) -> dict[str, Any]:
@@ -73,7 +89,8 @@ feature = Feature(
         Permission("users:write", "Create, change and delete every user."),
     ),
     problems=(UsernameTaken, EmailTaken, WrongPassword),
-    events=(UserCreated, UserChanged, UserDeleted, PasswordChanged, EmailChangeRequested),
+    events=(UserCreated, UserChanged, UserDeleted, PasswordChanged, EmailChangeRequested, SignUpRefused),
+    tasks={SIGN_UP_TASK: finish_sign_up},
     commands=(user,),
     client_config=_client_config,
     start=_start,

@@ -4,12 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from flask_restful import Resource
+from marshmallow import Schema
 
 from api.kit.conditional import Precondition
 from api.kit.config import FRESH_SIGN_IN, PUBLIC_URL
 from api.kit.identity import PUBLIC, Access, Needs, OwnerOr, caller, require_fresh
-from api.kit.operation import Answer, operation
-from api.kit.problems import Overloaded, PermissionDenied, ReauthenticationRequired
+from api.kit.operation import Answer, host, operation
+from api.kit.problems import Overloaded, PermissionDenied, Problem, ReauthenticationRequired
 from api.kit.service import setting
 from api.kit.settings import Settings
 from api.users import service
@@ -21,7 +22,19 @@ from schemas.users import UserAnswer, UserCreate, UserList, UserPageAnswer, User
 
 
 def _sign_up_access(settings: Settings) -> Access:
-    return PUBLIC if settings[service.SIGN_UP] == "open" else Needs("users:write")
+    return Needs("users:write") if settings[service.SIGN_UP] == "closed" else PUBLIC
+
+
+def _is_private(settings: Settings) -> bool:
+    return settings[service.SIGN_UP] == "private"
+
+
+def _sign_up_answer(settings: Settings) -> tuple[int, Schema | None]:
+    return (202, None) if _is_private(settings) else (201, UserAnswer())
+
+
+def _sign_up_problems(settings: Settings) -> tuple[type[Problem], ...]:
+    return (Overloaded,) if _is_private(settings) else (UsernameTaken, EmailTaken, Overloaded)
 
 
 def _user_create(settings: Settings) -> Request:
@@ -35,17 +48,21 @@ class Users(Resource):
         "createUser",
         access=_sign_up_access,
         body=_user_create,
-        answer=(201, UserAnswer()),
+        answer=_sign_up_answer,
         headers={"Location": "The URL of the user."},
-        problems=(UsernameTaken, EmailTaken, Overloaded),
+        problems=_sign_up_problems,
         limit=service.SIGN_UP_LIMIT,
     )
     def post(self, **details: Any) -> Answer:
         """Sign a person up.
 
         The account is active at once. Username and e-mail address are compared without regard to
-        case, after Unicode normalisation.
+        case, after Unicode normalisation. Where sign-up is private the answer is 202 whether or not there
+        is an account already: a letter tells.
         """
+        if _is_private(host().settings):
+            service.request_sign_up(**details)
+            return Answer(None)
         user = service.sign_up(**details)
         return Answer(user, {"Location": f"{setting(PUBLIC_URL)}/v1/users/{user.id}"})
 

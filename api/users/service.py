@@ -15,6 +15,7 @@ from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
 from api.kit.hashing import Hasher
 from api.kit.ids import new_id
+from api.kit.outbox import owe
 from api.kit.pages import Page, page
 from api.kit.problems import NotFound, Overloaded, Problem, ValidationFailed
 from api.kit.service import emit, extension, service
@@ -25,12 +26,14 @@ from api.users.models import ACTIVE, DELETED, User
 from schemas.base import Message
 from schemas.users import METADATA_MAXIMUM
 
+SIGN_UP_TASK = "sign_up"  # in the outbox
 ADMIN = "admin"  # the role that has every permission
 SIGN_UP = Setting(
     "SIGN_UP",
-    "Who may sign up: with `closed` only whoever has the permission `users:write`.",
+    "Who may sign up: with `closed` only whoever has the permission `users:write`; with `private` everybody, "
+    "and only a letter tells whether there was an account already.",
     "open",
-    one_of("open", "closed"),
+    one_of("open", "closed", "private"),
 )
 IDENTIFIERS: Setting[tuple[str, ...]] = Setting(
     "IDENTIFIERS",
@@ -82,6 +85,15 @@ class UserCreated(Event):
     """Somebody has an account now."""
 
     user_id: UUID
+
+
+@dataclass(frozen=True)
+class SignUpRefused(Event):
+    """Somebody signed up privately with what is another's: the username, or the address itself."""
+
+    email: str
+    locale: str | None
+    taken: str
 
 
 @dataclass(frozen=True)
@@ -140,20 +152,50 @@ def sign_up(
 
     Raises ValidationFailed, UsernameTaken, EmailTaken, or Overloaded when too many sign up or in.
     """
-    given = {name: profile.pop(name) for name in ("username", "email") if name in profile}
-    stored = identifiers.columns(**given, password=password)
+    stored = _stored(password, profile)
     _refuse_taken(stored)
+    stored["password_hash"] = hasher().hash(stored.pop("password"))
+    return _create(stored, profile | {"user_metadata": user_metadata or {}}, roles)
+
+
+def request_sign_up(*, password: str, user_metadata: dict[str, Any] | None = None, **profile: Any) -> None:
+    """Owe somebody an account: the same work whether or not there is one already.
+
+    Raises ValidationFailed, or Overloaded when too many sign up or in.
+    """
+    stored = _stored(password, profile)
+    stored["password_hash"] = hasher().hash(stored.pop("password"))
+    owe(SIGN_UP_TASK, {"stored": stored, "profile": profile | {"user_metadata": user_metadata or {}}})
+
+
+def finish_sign_up(content: dict[str, Any]) -> None:
+    """Create the account that is owed, or tell its address why not."""
+    stored, profile = content["stored"], content["profile"]
+    try:
+        _refuse_taken(stored)
+    except (EmailTaken, UsernameTaken) as refusal:
+        taken = "email" if isinstance(refusal, EmailTaken) else "username"
+        emit(SignUpRefused(stored["email"], profile.get("locale"), taken))
+    else:
+        _create(stored, profile, roles=())
+
+
+def _stored(password: str, profile: dict[str, Any]) -> dict[str, str]:
+    """Take the identifiers out of a profile, and return what is stored of them and of the password."""
+    given = {name: profile.pop(name) for name in ("username", "email") if name in profile}
+    return identifiers.columns(**given, password=password)
+
+
+def _create(stored: Mapping[str, str], profile: Mapping[str, Any], roles: Iterable[str]) -> User:
     now = clock.now()
     user = User(
         id=new_id(),
-        password_hash=hasher().hash(stored.pop("password")),
         password_changed_at=now,
         **stored,
         **profile,
         email_verified=False,
         status=ACTIVE,
         roles=sorted(roles),
-        user_metadata=user_metadata or {},
         app_metadata={},
         created_at=now,
         updated_at=now,
@@ -384,7 +426,7 @@ def hasher() -> Hasher:
 def _refuse_taken(stored: Mapping[str, str]) -> None:
     """Refuse what is plainly taken before hashing for it; the index judges those who come at once."""
     with work.reading():
-        for column, problem in (("username_key", UsernameTaken), ("email_key", EmailTaken)):
+        for column, problem in (("email_key", EmailTaken), ("username_key", UsernameTaken)):
             taken = sa.select(sa.literal(1)).where(getattr(User, column) == stored.get(column))
             if column in stored and db.session.scalar(taken):
                 raise problem()
