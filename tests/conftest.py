@@ -10,6 +10,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.kit.db import db, dispose
+from api.kit.hashing import Hasher
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
@@ -53,8 +54,10 @@ def _app(environ: dict[str, str]) -> Iterator[Flask]:
 
 
 @pytest.fixture(scope="session")
-def shared_app(environ: dict[str, str]) -> Iterator[Flask]:
+def shared_app(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """Hashes cheaply: half of the suite's time would go into them. What `make_app` makes does not."""
     with _app(environ) as app:
+        app.extensions["tessera.hasher"] = Hasher(64, 1, tmp_path_factory.mktemp("slots"))
         yield app
 
 

@@ -34,7 +34,7 @@ from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_person
 from tests.support.watching import set_user, user_row
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "50"))  # on each database; 50 take about 10 seconds
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "40"))  # on each database; 40 take about 10 seconds
 STEPS = 25
 START = 1893456000  # 2030-01-01: every example begins here
 PASSWORDS = (PASSWORD, "staple battery horse correct")
@@ -112,6 +112,7 @@ given = st.builds(Given, st.integers(0, 12))
 anyone = device | given
 user = st.integers(0, 1)
 password = st.sampled_from((*PASSWORDS, PASSWORD))
+age = st.sampled_from((None, 0, 300, 301))  # of the sign-in, in seconds; None for whatever it is
 Who = Device | Given
 
 
@@ -180,29 +181,39 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=anyone, password=password)
     def reauthenticate(self, who: Who, password: str) -> None:
-        tokens = self._signed_in(who)
-        answer = self._call("POST", "/v1/sessions/reauthenticate", tokens, {"password": password})
-        self._keep(self._received(answer, self.model.reauthenticate(tokens.access, password)))
+        self._reauthenticate(self._signed_in(who), password)
 
-    @rule(who=anyone, current=password, new=password)
-    def change_password(self, who: Who, current: str, new: str) -> None:
-        tokens = self._signed_in(who)
+    @rule(who=anyone, age=age, current=password, new=password)
+    def change_password(self, who: Who, age: int | None, current: str, new: str) -> None:
+        tokens = self._signed_in(who, age)
         body = {"current_password": current, "new_password": new}
         answer = self._call("PUT", "/v1/users/me/password", tokens, body)
         self._check(answer, self.model.change_password(tokens.access, current, new))
 
-    @rule(who=anyone, other=anyone, way=st.sampled_from(("here", "device", "by token", "others", "all")))
-    def sign_out(self, who: Who, other: Who, way: str) -> None:
-        if way == "by token":
-            self._sign_out_by_token(self._tokens(who))
-        elif way == "device":
-            self._sign_out_device(self._signed_in(who), self._tokens(other).session)
-        elif way == "here":
-            tokens = self._signed_in(who)
-            answer = self._call("DELETE", "/v1/sessions/current", tokens)
-            self._check(answer, self.model.sign_out(tokens.access))
-        else:
-            self._sign_out_everywhere(self._signed_in(who), keep_current=way == "others")
+    @rule(who=anyone)
+    def sign_out(self, who: Who) -> None:
+        tokens = self._signed_in(who)
+        answer = self._call("DELETE", "/v1/sessions/current", tokens)
+        self._check(answer, self.model.sign_out(tokens.access))
+
+    @rule(who=anyone, by_oldest=st.booleans())
+    def sign_out_by_token(self, who: Who, by_oldest: bool) -> None:
+        tokens = self._tokens(who)
+        token = self.refresh_tokens[tokens.session, 0] if by_oldest else tokens.refresh_token
+        answer = self.client.post("/v1/sessions/sign-out", json={"refresh_token": token})
+        self._check(answer, self.model.sign_out_by_token(tokens.session))
+
+    @rule(who=anyone, other=anyone)
+    def sign_out_device(self, who: Who, other: Who) -> None:
+        tokens, session = self._signed_in(who), self._tokens(other).session
+        answer = self._call("DELETE", f"{MINE}/{self.ids[session]}", tokens)
+        self._check(answer, self.model.sign_out_device(tokens.access, session))
+
+    @rule(who=anyone, age=age, keep_current=st.booleans())
+    def sign_out_everywhere(self, who: Who, age: int | None, keep_current: bool) -> None:
+        tokens = self._signed_in(who, age)
+        answer = self._call("DELETE", f"{MINE}?keep=current" if keep_current else MINE, tokens)
+        self._check(answer, self.model.sign_out_everywhere(tokens.access, keep_current=keep_current))
 
     @rule(user=user, active=st.sampled_from((True, False, True)))
     def suspend_or_not(self, user: int, active: bool) -> None:
@@ -284,14 +295,25 @@ class SessionMachine(RuleBasedStateMachine):
         live = [session for session in self.held if self.model.lives(session)] or list(self.held)
         return self.held[live[-1 - who.nth % len(live)]]
 
-    def _signed_in(self, who: Who) -> Tokens:
-        """Return the tokens of somebody; a device refreshes an access token that has expired."""
+    def _signed_in(self, who: Who, age: int | None = None) -> Tokens:
+        """Return the tokens of somebody; a device refreshes an access token that has expired.
+
+        With an age it has proved so many seconds ago who it is, if it could.
+        """
         tokens = self._tokens(who)
         is_old = self.model.now - tokens.access.issued_at >= ACCESS_SHORTEST
-        if isinstance(who, Device) and is_old and self._refresh(tokens.session):
-            return self.held[tokens.session]
+        if isinstance(who, Device) and is_old:
+            tokens = self._refresh(tokens.session) or tokens
+        if age is not None:
+            tokens = self._reauthenticate(tokens, tokens.session.user.password) or tokens
+            self.tick(age)
         self._pass_uncertainty(tokens)
         return tokens
+
+    def _reauthenticate(self, tokens: Tokens, password: str) -> Tokens | None:
+        self._pass_uncertainty(tokens)
+        answer = self._call("POST", "/v1/sessions/reauthenticate", tokens, {"password": password})
+        return self._keep(self._received(answer, self.model.reauthenticate(tokens.access, password)))
 
     def _pass_uncertainty(self, tokens: Tokens) -> None:
         """Let the clock pass the time in which chance decides whether an access token is good."""
@@ -324,19 +346,6 @@ class SessionMachine(RuleBasedStateMachine):
             assert {item["id"]: _essence(item) for item in items} == expected
             created = [item["created_at"] for item in items]
             assert created == sorted(created, reverse=True)
-
-    def _sign_out_by_token(self, tokens: Tokens) -> None:
-        body = {"refresh_token": tokens.refresh_token}
-        answer = self.client.post("/v1/sessions/sign-out", json=body)
-        self._check(answer, self.model.sign_out_by_token(tokens.session))
-
-    def _sign_out_device(self, tokens: Tokens, session: model.Session) -> None:
-        answer = self._call("DELETE", f"{MINE}/{self.ids[session]}", tokens)
-        self._check(answer, self.model.sign_out_device(tokens.access, session))
-
-    def _sign_out_everywhere(self, tokens: Tokens, *, keep_current: bool) -> None:
-        answer = self._call("DELETE", f"{MINE}?keep=current" if keep_current else MINE, tokens)
-        self._check(answer, self.model.sign_out_everywhere(tokens.access, keep_current=keep_current))
 
     def _call(self, method: str, path: str, tokens: Tokens, body: Any = None) -> TestResponse:
         headers = {"Authorization": f"Bearer {tokens.access_token}"}
