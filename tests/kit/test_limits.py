@@ -246,7 +246,9 @@ def test_while_redis_hangs_requests_are_limited_and_do_not_wait(
     assert sum(seconds for _, seconds in found[32:]) < 1  # later ones do not ask
 
 
-@pytest.mark.parametrize("url", [gone_url(), "redis://no-such-host.invalid:6379/0"])
+@pytest.mark.parametrize(
+    "url", [gone_url(), "redis://no-such-host.invalid:6379/0"], ids=["closed port", "no such host"]
+)
 def test_while_redis_is_gone_requests_are_limited_and_do_not_wait(
     make_offline: MakeOffline, url: str
 ) -> None:
