@@ -13,6 +13,7 @@ PEPPER: Setting[tuple[str, ...]] = Setting(
     "by commas and the newest first, to rotate.",
     (),
     read_secret_keys,
+    default_text="none",
     secret=True,
 )
 

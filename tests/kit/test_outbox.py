@@ -30,6 +30,7 @@ from tests.conftest import MakeApp
 from tests.kit.conftest import MakeOffline
 from tests.support.clients import new_details
 from tests.support.commands import tessera, tessera_of
+from tests.support.databases import read_apart
 from tests.support.ledger import Ledger, ledger
 from tests.support.mail import Mailbox, deliver_all
 from tests.support.servers import ROOT, Server, serving
@@ -390,7 +391,7 @@ def test_no_file_of_the_database_shows_what_is_owed(probed: Flask, database: str
     owe(probed, 20, secret=CANARY)
     if database.startswith("sqlite"):
         path = Path(database.removeprefix("sqlite:///"))
-        held = [file.read_bytes() for file in path.parent.glob(f"{path.name}*")]
+        held = [read_apart(file) for file in path.parent.glob(f"{path.name}*")]
         assert len(held) > 1, "there is a log beside the file"
         assert not [content for content in held if CANARY.encode() in content]
     else:
@@ -610,7 +611,9 @@ def test_apart_a_server_delivers_nothing_and_a_worker_does(
 def test_a_worker_says_what_it_delivers(app: Flask, environ: dict[str, str]) -> None:
     with _worker(environ) as process:
         assert process.stderr is not None
-        assert process.stderr.readline() == b"Delivering: email_verification, mail, password_reset.\n"
+        assert (
+            process.stderr.readline() == b"Delivering: email_verification, mail, password_reset, sign_up.\n"
+        )
 
 
 def test_a_worker_ends_with_words_when_its_settings_are_unfit(environ: dict[str, str]) -> None:

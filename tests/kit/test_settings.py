@@ -209,7 +209,10 @@ def test_a_variable_that_nothing_reads_is_found() -> None:
 
 def test_the_variables_of_a_feature_that_is_off_are_unknown(tmp_path: Path) -> None:
     environ = _production(tmp_path) | {"TESSERA_ACCESS_TOKEN_SECONDS": "60"}
-    on, off = create_app(environ), create_app(environ | {"TESSERA_FEATURES": "-sessions,-passwords,-notices"})
+    on, off = (
+        create_app(environ),
+        create_app(environ | {"TESSERA_FEATURES": "-sessions,-passwords,-notices,-emails"}),
+    )
     assert on.extensions["tessera"].settings.unknown == []
     assert off.extensions["tessera"].settings.unknown == ["TESSERA_ACCESS_TOKEN_SECONDS"]
 
@@ -549,7 +552,7 @@ def test_features_that_require_each_other_are_refused() -> None:
 
 
 def test_a_feature_that_is_off_leaves_nothing_behind(tmp_path: Path) -> None:
-    app = create_app(_production(tmp_path) | {"TESSERA_FEATURES": "-sessions,-passwords,-notices"})
+    app = create_app(_production(tmp_path) | {"TESSERA_FEATURES": "-sessions,-passwords,-notices,-emails"})
     client = client_of(app)
     document: Mapping[str, Any] = contract_of(app).document
     assert client.post("/v1/sessions", json={}).status_code == 404

@@ -193,10 +193,20 @@ def test_it_serves_without_a_standard_error(app: Flask, environ: dict[str, str],
 def test_processes_end_with_their_parent(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
     with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "server.log") as server:
         server.stop(signal.SIGKILL)
-        with pytest.raises(OSError, match="refused"):  # they may take a moment
-            for _ in range(200):
-                server.call("GET", "/health/live")
-                time.sleep(0.05)
+        assert _is_soon_refused(server)
+
+
+def _is_soon_refused(server: Server) -> bool:
+    """Tell whether within 10 seconds nobody listens any more; a connection may be cut before."""
+    for _ in range(200):
+        try:
+            server.call("GET", "/health/live")
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        time.sleep(0.05)
+    return False
 
 
 @contextmanager

@@ -312,7 +312,7 @@ def test_no_password_is_in_an_answer_or_in_the_log(mina: Person, capfd: pytest.C
 
 
 def test_the_feature_off_leaves_no_route(make_app: MakeApp, mina: Person) -> None:
-    for off in ("-passwords", "-sessions,-passwords,-notices"):
+    for off in ("-passwords", "-sessions,-passwords,-notices,-emails"):
         client = client_of(make_app(FEATURES=off))
         body = {"current_password": PASSWORD, "new_password": NEW}
         assert client.put(MINE, json=body, headers=mina.bearer).status_code == 404

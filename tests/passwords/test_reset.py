@@ -21,6 +21,7 @@ from api.users import service as users
 from tests.conftest import MakeApp
 from tests.emails.test_verification import refused
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details, new_person
+from tests.support.databases import read_apart
 from tests.support.mail import Letter, Mailbox, deliver_all, one_time_token
 from tests.support.watching import CountingHasher, in_parallel, session_row, set_user, statements, user_row
 
@@ -276,7 +277,7 @@ def test_only_the_digest_of_a_token_is_kept(app: Flask, letter: Letter, database
     assert row.digest == hashlib.sha256(f"password_reset:{letter.token}".encode()).digest()
     if database.startswith("sqlite"):
         path = Path(database.removeprefix("sqlite:///"))
-        held = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        held = b"".join(read_apart(file) for file in path.parent.glob(f"{path.name}*"))
         assert letter.token.encode() not in held
 
 

@@ -40,6 +40,8 @@ def race_environ(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "TESSERA_PUBLIC_URL": "https://id.example.com",
             "TESSERA_DATABASE_URL": url,
             "TESSERA_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+            "TESSERA_MAIL_URL": f"file:{tmp_path_factory.mktemp('mail')}",
+            "TESSERA_LIMITS": "off",
             "TESSERA_KEY_SET_SECONDS": "1",
             "TESSERA_CLOCK_SKEW_SECONDS": "1",
         }

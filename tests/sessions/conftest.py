@@ -30,6 +30,8 @@ def environ_apart(
             "TESSERA_PUBLIC_URL": "https://id.example.com",
             "TESSERA_DATABASE_URL": url,
             "TESSERA_DATA_DIR": str(folder),
+            "TESSERA_MAIL_URL": f"file:{folder / 'mail'}",
+            "TESSERA_LIMITS": "off",
         }
 
 
