@@ -320,6 +320,8 @@ def test_no_good_token_is_refused_while_the_keys_rotate(tmp_path: Path) -> None:
         environ = {
             "TESSERA_ENV": "production",
             "TESSERA_SECRET_KEY": SECRET,
+            "TESSERA_MAIL_URL": f"file:{tmp_path}",
+            "TESSERA_LIMITS": "off",
             "TESSERA_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "TESSERA_DATABASE_URL": stack.enter_context(databases.fresh("sqlite", tmp_path)),
             "TESSERA_DATA_DIR": str(tmp_path),
