@@ -38,7 +38,7 @@ serve: .venv/.runtime  ## Set up what is missing, migrate, and serve on http://1
 	@exec $(BIN)/tessera serve
 
 test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope $(ARGS)
 
 check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated
 	@$(BIN)/ruff check .

@@ -143,13 +143,6 @@ def _is_whole_run(config: pytest.Config) -> bool:
     return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not narrowed
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left alone with it at the end."""
-    slow = ("races", "live", "test_image", "test_readme", "test_verifying", "test_mail_guide", "test_outbox")
-    items.sort(key=lambda item: not any(name in item.nodeid for name in slow))
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker process has seen."""
