@@ -63,11 +63,11 @@ def request_verification(user_id: UUID) -> None:
 
 def write_letter(content: dict[str, Any]) -> None:
     """Write the letter that confirms an address, if there is one to confirm by now."""
-    with suppress(NotFound):
+    with suppress(NotFound):  # who was deleted meanwhile
         user = users.locked(UUID(content["user_id"]))
         target = users.address_to_confirm(user)
-    if target is not None and mail.may_be_asked_for(KIND, target[0]):
-        _post(user, *target)
+        if target is not None and mail.may_be_asked_for(KIND, target[0]):
+            _post(user, *target)
 
 
 def confirm(token: str) -> User:

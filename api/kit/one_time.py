@@ -79,11 +79,9 @@ def use(purpose: str, token: str) -> Proof | None:
     return None if found is None else Proof(*found)
 
 
-def withdraw(user_id: UUID, *purposes: str) -> None:
-    """Make a user's tokens for these purposes good no more; without any, all of them."""
-    mine = sa.delete(OneTimeToken).where(OneTimeToken.user_id == user_id)
-    if purposes:
-        mine = mine.where(OneTimeToken.purpose.in_(purposes))
+def withdraw(user_id: UUID, purpose: str) -> None:
+    """Make a user's token for a purpose good no more."""
+    mine = sa.delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose)
     db.session.execute(mine.execution_options(synchronize_session=False))
 
 

@@ -128,7 +128,7 @@ class Courier:
     def run(self) -> None:
         """Deliver until told to stop."""
         while not self._stopping:
-            if not self._deliver_next_or_wait():
+            if not self._deliver_next_if_possible():
                 with suppress(Empty):
                     self._rung.get(timeout=POLL_SECONDS * _random.uniform(0.75, 1.25))
 
@@ -154,7 +154,7 @@ class Courier:
         with work.apart() as connection:
             connection.execute(_settled(claimed))
 
-    def _deliver_next_or_wait(self) -> bool:
+    def _deliver_next_if_possible(self) -> bool:
         """Do the same; a database that does not answer has nothing to deliver, which is said once."""
         try:
             delivered = self.deliver_next()
@@ -190,9 +190,7 @@ def waiting(limit: int) -> Sequence[sa.Row[Any]]:
 
 def retry(owed_id: UUID | None) -> int:
     """Try again at once what failed for good: one thing, or with None all; return how many."""
-    again = (
-        sa.update(Owed).where(Owed.failed_at.is_not(None)).values(failed_at=None, due_at=clock.now(), tries=0)
-    )
+    again = sa.update(Owed).where(Owed.failed_at.is_not(None))
     if owed_id is not None:
         again = again.where(Owed.id == owed_id)
     with work.apart() as connection:

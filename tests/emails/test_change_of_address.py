@@ -214,7 +214,7 @@ def test_a_confirmation_takes_the_user_before_the_token(
             users.locked(UUID(owner.id))
             confirmed = pool.submit(lambda: confirm(client_of(app), letters[NEW].token).status_code)
             time.sleep(0.3)
-            one_time.withdraw(UUID(owner.id))
+            one_time.withdraw(UUID(owner.id), "email_verification")
         assert confirmed.result() == 422
 
 

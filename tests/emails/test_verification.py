@@ -8,6 +8,7 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from api.kit.outbox import waiting
 from tests.conftest import MakeApp
 from tests.support.clients import ContractClient, Person, client_of, new_details, new_person
 from tests.support.mail import Letter, Mailbox, deliver_all, one_time_token
@@ -155,9 +156,11 @@ def test_whoever_has_no_address_gets_no_letter(mailbox: Mailbox, make_app: MakeA
     assert mailbox.deliver() == []
 
 
-def test_whoever_was_deleted_gets_no_letter(mina: Person, mailbox: Mailbox) -> None:
+def test_whoever_was_deleted_gets_no_letter(app: Flask, mina: Person, mailbox: Mailbox) -> None:
     assert mina.call("DELETE", ME).status_code == 204
     assert mailbox.deliver() == []
+    with app.app_context():
+        assert list(waiting(10)) == [], "nothing is owed any more"
 
 
 def test_the_token_of_whoever_was_deleted_is_good_no_more(mina: Person, letter: Letter) -> None:

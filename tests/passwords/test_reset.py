@@ -380,7 +380,7 @@ def test_a_reset_takes_the_user_before_the_token(app: Flask, mina: Person, lette
             users.locked(UUID(mina.id))
             done = pool.submit(lambda: reset(client_of(app), letter.token).status_code)
             time.sleep(0.3)
-            one_time.withdraw(UUID(mina.id))
+            one_time.withdraw(UUID(mina.id), "password_reset")
         assert done.result() == 422
 
 

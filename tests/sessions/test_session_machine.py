@@ -414,5 +414,5 @@ def test_the_service_answers_as_the_model_whatever_is_done(service: Service) -> 
         database=None,
         print_blob=True,
     )
-    run_state_machine_as_test(lambda: SessionMachine(service), settings=how)  # type: ignore[arg-type]
+    run_state_machine_as_test(lambda: SessionMachine(service), settings=how)  # type: ignore[arg-type]  # a factory will do
     assert service.examples >= EXAMPLES

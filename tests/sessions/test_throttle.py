@@ -341,7 +341,8 @@ def test_parallel_attempts_that_share_counters_do_not_wait_for_each_other(
 
 def rows(app: Flask) -> list[FailedAttempts]:
     with app.app_context(), db.engine.connect() as connection:
-        return list(connection.execute(sa.select(FailedAttempts.__table__)))  # type: ignore[arg-type]
+        rows = connection.execute(sa.select(FailedAttempts.__table__))
+        return list(rows)  # type: ignore[arg-type]  # the rows of a table have no types
 
 
 def test_what_was_typed_is_not_kept(limited: Flask, mina: Person) -> None:

@@ -45,7 +45,7 @@ class PostOffice:
             envelope.rcpt_tos.append(address)
         return self.recipient
 
-    async def handle_DATA(  # noqa: N802
+    async def handle_DATA(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         if self.data == ACCEPTED:
@@ -54,7 +54,7 @@ class PostOffice:
             self.recipients += envelope.rcpt_tos
         return self.data
 
-    async def handle_QUIT(  # noqa: N802
+    async def handle_QUIT(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, _envelope: Envelope
     ) -> str:
         return self.quit
