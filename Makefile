@@ -3,7 +3,10 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+# Python keeps what it compiles in .venv, which is disposable, also where that is switched off elsewhere.
+unexport PYTHONDONTWRITEBYTECODE
+# Python compiles a module when it is first imported: most of what is installed never is.
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
 
 .PHONY: help serve test check openapi docs lock bench migration clean
 

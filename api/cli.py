@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 import sqlalchemy as sa
-from alembic.util import CommandError
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from api import __version__, app, diagnosis
 from api.kit import limits, migrations, openapi
-from api.kit.commands import AppFactory, pass_app
+from api.kit.commands import AppFactory, grouped, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
 from api.kit.db import lacks_tables
 from api.kit.feature import Feature
@@ -68,7 +67,7 @@ class _Group(click.Group):
             features = app.choose_features(environment())
         except SettingsError:
             return {}
-        return {str(command.name): command for feature in features for command in feature.commands}
+        return grouped(command for feature in features for command in feature.commands)
 
 
 @contextmanager
@@ -82,7 +81,7 @@ def _in_words() -> Iterator[None]:
         if lacks_tables(error):
             raise click.ClickException("The database is not migrated. Run: tessera migrate") from error
         raise click.ClickException(f"The database does not answer: {error.orig}") from error
-    except CommandError as error:
+    except migrations.MigrationError as error:
         raise click.ClickException(f"The migrations do not fit the database: {error}") from error
     except BrokenPipeError:
         raise  # who reads our output has enough: click ends without a word

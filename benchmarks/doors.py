@@ -2,13 +2,15 @@
 
     python -m benchmarks.doors                    both, on SQLite and PostgreSQL, about a minute
     python -m benchmarks.doors --pairs 50 --seconds 3
+    python -m benchmarks.doors --fastapi-users VENV/bin/python    the flood there as well
 
 The first part sends pairs of requests, one for somebody who has an account and one for nobody, in
 random order, and compares their times: the difference of the medians, and the two-sided p of Mann and
 Whitney's test, which is small when the times differ. The second part reads one's own profile while
 64 connections sign in (those that come too many at once are answered 503), and compares the p99 with
-that of a quiet service, and the memory of its processes before and after. The service runs on one
-core and the clients on another. Progress goes to stderr, tables to stdout.
+that of a quiet service, and the memory of its processes before and after. With the Python of a virtual
+environment that has fastapi-users, `uvicorn[standard]` and aiosqlite, one of its services stands beside.
+The service runs on one core and the clients on another. Progress goes to stderr, tables to stdout.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlencode
 
 from benchmarks import tessera
 from benchmarks.measuring import (
@@ -36,13 +39,15 @@ from benchmarks.measuring import (
     markdown,
     percentile,
     report,
+    running,
     two_cores,
 )
 from benchmarks.postgresql import own_database
 from benchmarks.tessera import Person, bearer
 
 FLOOD = 64  # connections that sign in
-READERS = 1
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 WIDE = "1000000 per minute"
 Door = Callable[[str], bytes]
 
@@ -70,6 +75,27 @@ class SignInOrWait(tessera.SignIn):
 
     def is_right(self, reply: Reply) -> bool:
         return reply.status == 503 or super().is_right(reply)
+
+
+@contextmanager
+def fastapi_users(python: str, folder: Path, core: int) -> Iterator[tuple[Server, Dialogue, Dialogue]]:
+    """Yield a service of fastapi-users, who reads their own profile there, and who signs in."""
+    command = (
+        "-m",
+        "uvicorn",
+        "benchmarks.peers.fastapi_users_app:app",
+        "--port",
+        "{port}",
+        "--no-access-log",
+    )
+    environ = {"PATH": os.environ["PATH"], "PEER_DATABASE": str(folder / "peer.db"), "PORT": "{port}"}
+    with running(command, environ, core, ready="/openapi.json", python=python) as server:
+        details = {"email": "person-0@example.com", "password": tessera.PASSWORD}
+        server.call("POST", "/auth/register", json.dumps(details).encode(), JSON)
+        form = urlencode({"username": details["email"], "password": tessera.PASSWORD}).encode()
+        answer = json.loads(server.call("POST", "/auth/login", form, FORM).body)
+        reader = Repeat(http_request("GET", "/users/me", bearer(answer["access_token"])))
+        yield server, reader, Repeat(http_request("POST", "/auth/login", FORM, form))
 
 
 @contextmanager
@@ -107,20 +133,25 @@ def p_of(first: Sequence[float], second: Sequence[float]) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def flood(server: Server, person: Person, seconds: float) -> tuple[float, float, float, float]:
-    """Return the p99 of own profile in seconds, quiet and in a flood, and the MiB before and after."""
-    headers = bearer(tessera.sign_in(server, person)["access_token"])
-    readers: list[Dialogue] = [Repeat(http_request("GET", "/v1/users/me", headers)) for _ in range(READERS)]
-    load(server, readers, 0.5)
-    quiet, before = percentile(load(server, readers, seconds), 0.99), memory(server)
-    crowd: list[Dialogue] = [SignInOrWait(person) for _ in range(FLOOD)]
+def flood(name: str, server: Server, reader: Dialogue, crowd: list[Dialogue], seconds: float) -> list[str]:
+    """Return a service's row: the p99 of a reader, quiet and in a flood, and the MiB before and in it."""
+    report(f"{name}: {len(crowd)} connections sign in")
+    load(server, [reader], 0.5)
+    quiet, before = percentile(load(server, [reader], seconds), 0.99), memory(server)
     thread = Thread(target=load, args=(server, crowd, seconds + 1))
     thread.start()
     time.sleep(0.5)
-    flooded = percentile(load(server, readers, seconds), 0.99)
+    flooded = percentile(load(server, [reader], seconds), 0.99)
     after = memory(server)
     thread.join()
-    return quiet, flooded, before, after
+    figures = (quiet * 1000, flooded * 1000, flooded / quiet)
+    return [name, *(f"{figure:.1f}" for figure in figures), f"{before:.0f}", f"{after:.0f}"]
+
+
+def profile_of(server: Server, person: Person) -> Dialogue:
+    """Return who reads a person's own profile again and again."""
+    headers = bearer(tessera.sign_in(server, person)["access_token"])
+    return Repeat(http_request("GET", "/v1/users/me", headers))
 
 
 def memory(server: Server) -> float:
@@ -135,13 +166,14 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=200, help="pairs of requests (%(default)s)")
     parser.add_argument("--seconds", type=float, default=8, help="of each flood (%(default)s)")
+    parser.add_argument("--fastapi-users", metavar="PYTHON", help="of an environment that has it")
     options = parser.parse_args()
     server_core, client_core = two_cores()
     os.sched_setaffinity(0, {client_core})
     told, flooded = [], []
     with services(server_core) as found:
         for name, server in found.items():
-            person, *_ = tessera.sign_up(server, 1)
+            crowds, reads = tessera.sign_up(server, 2)
             for door, (make, status) in DOORS.items():
                 report(f"{name}: {options.pairs} pairs at {door}")
                 known, nobody, p = compare_times(server, make, status, options.pairs)
@@ -151,14 +183,23 @@ def main() -> None:
                     f"{(known / nobody - 1) * 100:+.1f} %",
                 )
                 told.append((door, name, *cells, f"{p:.2f}"))
-            report(f"{name}: {FLOOD} connections sign in")
-            quiet, busy, before, after = flood(server, person, options.seconds)
-            cells = (f"{quiet * 1000:.1f}", f"{busy * 1000:.1f}", f"{busy / quiet:.1f}")
-            flooded.append((name, *cells, f"{before:.0f}", f"{after:.0f}"))
+            crowd: list[Dialogue] = [SignInOrWait(crowds) for _ in range(FLOOD)]
+            row = flood(f"Tessera, {name}", server, profile_of(server, reads), crowd, options.seconds)
+            flooded.append(row)
+    if options.fastapi_users:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            fastapi_users(options.fastapi_users, Path(folder), server_core) as (server, reader, signing_in_),
+        ):
+            flooded.append(
+                flood("fastapi-users, SQLite", server, reader, [signing_in_] * FLOOD, options.seconds)
+            )
     print(markdown("llrrrr", ("door", "on", "known ms", "unknown ms", "difference", "p"), told))
     print(
         markdown(
-            "lrrrrr", ("on", "quiet p99 ms", "flooded p99 ms", "x", "MiB before", "MiB in the flood"), flooded
+            "lrrrrr",
+            ("service", "quiet p99 ms", "flooded p99 ms", "x", "MiB before", "MiB in the flood"),
+            flooded,
         )
     )
 

@@ -43,6 +43,7 @@ from api.sessions import service as sessions
 from api.sessions import tokens
 from api.sessions.keys import keyring
 from api.users import service as users
+from api.users import signing_up
 from api.users.models import User
 from benchmarks import tessera
 from benchmarks.measuring import (
@@ -265,7 +266,7 @@ def steps(environ: dict[str, str], log: Path) -> dict[str, float]:
 
 def _user_and_token() -> tuple[User, str]:
     with work.writing():
-        user = users.sign_up(password=tessera.PASSWORD, username="step", email="step@example.com")
+        user = signing_up.sign_up(password=tessera.PASSWORD, username="step", email="step@example.com")
     with work.writing():
         device = sessions.Device("127.0.0.1", None)
         return user, sessions.sign_in("step", tessera.PASSWORD, None, device)["access_token"]

@@ -143,7 +143,9 @@ def two_cores() -> tuple[int, int]:
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], core: int, *, ready: str) -> Iterator[Server]:
+def running(
+    command: Sequence[str], environ: Mapping[str, str], core: int, *, ready: str, python: str = sys.executable
+) -> Iterator[Server]:
     """Run a Python program pinned on a core until GET `ready` is answered 200, and end it afterwards.
 
     "{port}" in the command and the environment becomes a free port. Its output goes to a file,
@@ -152,7 +154,7 @@ def running(command: Sequence[str], environ: Mapping[str, str], core: int, *, re
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, *(part.replace("{port}", str(port)) for part in command)],
+            [python, *(part.replace("{port}", str(port)) for part in command)],
             env={name: value.replace("{port}", str(port)) for name, value in environ.items()},
             cwd=ROOT,
             stdout=log,
@@ -284,10 +286,11 @@ def measure(server: Server, dialogues: Sequence[Dialogue], seconds: float) -> Sa
 def http_request(
     method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> bytes:
-    """Return a request as it goes over the wire; a body is JSON."""
-    fields = {"Host": "a", "Accept": "application/json", **(headers or {})}
+    """Return a request as it goes over the wire; a body is JSON unless the headers say otherwise."""
+    fields = {"Host": "a", "Accept": "application/json"}
     if body:
         fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    fields |= headers or {}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

@@ -15,7 +15,9 @@ def _render(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
 
 
 def _is_own(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
-    """Leave the tables of features from outside to their own histories."""
+    """Leave the tables of features from outside to their own histories, and the search to 0010."""
+    if name == "ix_users_search_text":
+        return False
     return kind != "table" or not reflected or compare_to is not None
 
 

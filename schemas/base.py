@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -70,13 +71,14 @@ class Text(fields.String):
 
     def __init__(self, *, minimum: int = 0, maximum: int, **kwargs: Any) -> None:
         self.minimum, self.maximum = minimum, maximum
+        self._judge_length = length(minimum, maximum)
         super().__init__(**kwargs)
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        length(self.minimum, self.maximum)(text)
+        self._judge_length(text)
         self.refuse_characters(text)
         return text
 
@@ -105,6 +107,31 @@ class Matching(Text):
             raise ValidationError(Message("invalid_format", self.hint))
 
 
+class Instant(Matching):
+    """An instant in requests: RFC 3339 with its offset, or `Z`; loaded in UTC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"format": "date-time", **kwargs.pop("metadata", {})}
+        super().__init__(
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+\-][0-9]{2}:[0-9]{2})",
+            hint="Must be an instant such as 2026-11-22T09:30:00Z.",
+            minimum=20,
+            maximum=35,
+            metadata=metadata,
+            **kwargs,
+        )
+        self._judge_length = length(0, sys.maxsize)  # the pattern does
+
+    def _deserialize(  # type: ignore[override]  # a text on the wire alone
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> datetime:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):  # a day or an offset that no calendar has
+            raise ValidationError(Message("invalid_format", self.hint)) from None
+
+
 class Integer(fields.Integer):
     """A whole number within bounds; `"5"` and `5.0` are none. A parameter is read from digits."""
 
@@ -128,13 +155,19 @@ class Integer(fields.Integer):
 
 
 class Boolean(fields.Boolean):
-    """`true` or `false`, and nothing that looks like them."""
+    """`true` or `false`, and nothing that looks like them. A parameter is read from the word."""
 
     default_error_messages = {**_COMMON, "invalid": wrong_type("true or false")}
+
+    def __init__(self, *, parameter: bool = False, **kwargs: Any) -> None:
+        self.parameter = parameter
+        super().__init__(**kwargs)
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> bool:
+        if self.parameter:
+            value = {"true": True, "false": False}.get(value)
         if type(value) is not bool:
             raise self.make_error("invalid")
         return value
@@ -163,9 +196,12 @@ class Timestamp(fields.AwareDateTime):
     """An instant in answers: RFC 3339, UTC, with `Z` and microseconds."""
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        if value is None:
-            return None
-        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+        return None if value is None else instant_text(value)
+
+
+def instant_text(instant: datetime) -> str:
+    """Return an instant as answers write it."""
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class JsonObject(fields.Dict):

@@ -177,7 +177,7 @@ class RevocationAnswer(Answer):
         maximum=30,
         metadata={
             "description": "`signed_out`, `refresh_token_reused`, `password_changed`, `user_deleted`, "
-            "`evicted`; more may come.",
+            "`user_suspended`, `evicted`; more may come.",
             "example": "signed_out",
         },
     )

@@ -8,6 +8,8 @@ from schemas.base import (
     Answer,
     Boolean,
     Id,
+    Instant,
+    Integer,
     JsonObject,
     Matching,
     PageAnswer,
@@ -21,14 +23,19 @@ from schemas.base import (
 )
 
 USERNAME_MAXIMUM = 80  # code points
+SKELETON_MAXIMUM = 160  # code points: of one character may come several, such as ae
 EMAIL_MAXIMUM = 254  # octets of an address in SMTP (RFC 5321 section 4.5.3.1.3)
 PASSWORD_MINIMUM = 8  # code points (NIST SP 800-63B-4)
 PASSWORD_BYTES = 1024
 METADATA_MAXIMUM = 16384  # bytes
+SEARCH_MAXIMUM = 200  # code points
 
 
 def _username(**kwargs: Any) -> Text:
-    text = "A name without spaces or `@`; unique without regard to case, after normalisation."
+    text = (
+        "A name without spaces or `@`; unique without regard to case, after normalisation, and among names "
+        "that look alike. Some are reserved (`username_reserved`)."
+    )
     return Text(
         minimum=1,
         maximum=USERNAME_MAXIMUM,
@@ -94,6 +101,11 @@ def _metadata(name: str, description: str, **kwargs: Any) -> JsonObject:
     )
 
 
+def _reason(**kwargs: Any) -> Text:
+    text = "Why, for administrators: the user is not shown it."
+    return Text(minimum=1, maximum=500, metadata={"description": text, "example": "Sends spam."}, **kwargs)
+
+
 class UserPath(Request):
     """The path of one user."""
 
@@ -122,9 +134,96 @@ class UserPatch(Request):
     app_metadata = _metadata("app_metadata", "Merged likewise; only administrators may.", allow_none=True)
 
 
+class SuspensionCreate(Request):
+    """What suspending a user takes."""
+
+    reason = _reason(required=True)
+    until = Instant(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When it ends by itself; null: never.", "example": None},
+    )
+
+
+class SuspensionAnswer(Answer):
+    """Why and for how long a user may do nothing: for administrators alone."""
+
+    reason = _reason(attribute="suspension_reason")
+    suspended_at = Timestamp(metadata={"example": "2026-11-22T09:30:00.000000Z"})
+    until = Timestamp(
+        attribute="suspended_until",
+        allow_none=True,
+        metadata={"description": "When it ends by itself; null: never.", "example": None},
+    )
+
+
+class UserExportAnswer(Answer):
+    """Everything that is held about a user, but for secrets."""
+
+    exported_at = Timestamp(metadata={"example": "2026-11-22T09:30:00.000000Z"})
+    data = fields.Dict(
+        keys=Text(maximum=40),
+        metadata={
+            "description": "By feature, in a form of its own: what it holds about the user.",
+            "example": {"users": {"username": "mina"}, "sessions": []},
+        },
+    )
+
+
+def _instant(description: str) -> Instant:
+    return Instant(metadata={"description": description, "example": "2026-11-22T09:30:00Z"})
+
+
 class UserList(PageQuery):
     """The query of the list of users."""
 
+    status = Text(
+        maximum=20,
+        validate=one_of("active", "suspended", "deleted"),
+        metadata={"description": "What their state is."},
+    )
+    email = Text(
+        minimum=1,
+        maximum=EMAIL_MAXIMUM,
+        metadata={"description": "The whole address, compared as when signing in."},
+    )
+    username = Text(
+        minimum=1,
+        maximum=USERNAME_MAXIMUM,
+        metadata={"description": "The whole name, compared as when signing in."},
+    )
+    email_verified = Boolean(
+        parameter=True, metadata={"description": "Whether the address is known to be theirs."}
+    )
+    role = Text(
+        minimum=1,
+        maximum=80,
+        metadata={"description": "A role that they have.", "example": "admin"},
+    )
+    created_after = _instant("Made at this instant or later.")
+    created_before = _instant("Made before this instant.")
+    last_seen_before = _instant(
+        "Not seen at this instant or later; who never signed in counts as seen when they were made."
+    )
+    q = Text(
+        minimum=1,
+        maximum=SEARCH_MAXIMUM,
+        metadata={
+            "description": "Looked for in username, e-mail address and display name, without regard to case "
+            "and accents; three characters and more anywhere, fewer where words begin. No character has a "
+            "special meaning.",
+            "example": "mina",
+        },
+    )
+    count = Text(
+        maximum=20,
+        load_default="none",
+        validate=one_of("none", "estimate", "exact"),
+        metadata={
+            "description": "Whether `total` says how many fit, on all pages together: `estimate` goes by "
+            "statistics at the cost of a page, `exact` looks at all of them."
+        },
+    )
     sort = Text(
         maximum=20,
         load_default="-created_at",
@@ -169,3 +268,9 @@ class UserPageAnswer(PageAnswer):
     """A page of users."""
 
     items = list_of(fields.Nested(UserAnswer), 200)
+    total = Integer(
+        0,
+        2**53,
+        allow_none=True,
+        metadata={"description": "How many fit; null unless `count` asks for it.", "example": None},
+    )

@@ -1,8 +1,9 @@
 """Fixtures: a service on each database, the people who use it, servers; and the contract's ledger."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -15,23 +16,58 @@ from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
 from tests.support.mail import Mailbox
+from tests.support.scheduling import FromBothEnds, busy_first
 from tests.support.servers import ROOT, Server, serving
+
+sys.addaudithook(databases.refuse_to_open)
 
 SECRET = "9f2c4e7a1b8d3f605a7c9e1d2b4f6a8c0e3d5b7f"
 
+T = TypeVar("T")
 MakeApp = Callable[..., Flask]
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a migrated database: every test that uses it runs on SQLite and on PostgreSQL."""
-    with databases.fresh(request.param, tmp_path_factory.mktemp("database")) as url:
-        yield url
+class Lasting:
+    """What lasts as long as the session, by name.
+
+    Of a fixture with parameters pytest keeps one value: it would end and remake all that depends on
+    the database twice in each module.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def once(self, name: str, of: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """Return what was made under this name of this database, or make it."""
+        if (name, of) not in self._made:
+            self._made[name, of] = self._stack.enter_context(make())
+        found: T = self._made[name, of]
+        return found
 
 
 @pytest.fixture(scope="session")
-def environ(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def lasting() -> Iterator[Lasting]:
+    with ExitStack() as stack:
+        yield Lasting(stack)
+
+
+@pytest.fixture(scope="session", params=databases.KINDS)
+def database(
+    request: pytest.FixtureRequest, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The URL of a migrated database: every test that uses it runs on SQLite and on PostgreSQL."""
+    kind: str = request.param
+    return lasting.once("url", kind, lambda: databases.fresh(kind, tmp_path_factory.mktemp("database")))
+
+
+@pytest.fixture(scope="session")
+def environ(database: str, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables of a production service on the database."""
+    return lasting.once("environ", database, lambda: nullcontext(_production(database, tmp_path_factory)))
+
+
+def _production(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": SECRET,
@@ -54,11 +90,17 @@ def _app(environ: dict[str, str]) -> Iterator[Flask]:
 
 
 @pytest.fixture(scope="session")
-def shared_app(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def shared_app(
+    database: str, environ: dict[str, str], lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
+) -> Flask:
     """Hashes cheaply: half of the suite's time would go into them. What `make_app` makes does not."""
-    with _app(environ) as app:
-        app.extensions["tessera.hasher"] = Hasher(64, 1, tmp_path_factory.mktemp("slots"))
-        yield app
+    return hashing_cheaply(lasting.once("app", database, lambda: _app(environ)), tmp_path_factory)
+
+
+def hashing_cheaply(app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Return the app with a hasher for tests in which the hash is not the matter."""
+    app.extensions["tessera.hasher"] = Hasher(64, 1, tmp_path_factory.mktemp("slots"))
+    return app
 
 
 @pytest.fixture
@@ -112,10 +154,12 @@ def make_app(app: Flask, environ: dict[str, str]) -> Iterator[MakeApp]:
 
 
 @pytest.fixture(scope="session")
-def shared_server(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(
+    database: str, environ: dict[str, str], lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with serving(environ | {"TESSERA_WORKERS": "2", "TESSERA_WORKER": "apart"}, log) as running:
-        yield running
+    variables = environ | {"TESSERA_WORKERS": "2", "TESSERA_WORKER": "apart"}
+    return lasting.once("server", database, lambda: serving(variables, log))
 
 
 @pytest.fixture
@@ -125,6 +169,20 @@ def server(app: Flask, shared_server: Server) -> Server:
     It delivers nothing, for it would deliver what other tests owe.
     """
     return shared_server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FromBothEnds | None:
+    if config.option.dist != "loadscope":
+        return None
+    config.option.loadscopereorder = False  # the order of the collection is that of `busy_first`
+    return FromBothEnds(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = busy_first(items)
 
 
 def _declared() -> set[tuple[str, int]]:

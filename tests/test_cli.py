@@ -17,7 +17,8 @@ UNREACHABLE = f"postgresql://tessera:{PASSWORD}@127.0.0.1:1/tessera"
 SECRET = "9f2c4e7a1b8d3f605a7c9e1d2b4f6a8c0e3d5b7f"
 COMMANDS = (
     (), ("serve",), ("migrate",), ("features",), ("config",), ("openapi",), ("doctor",), ("user",),
-    ("user", "create"), ("worker",), ("outbox",), ("outbox", "list"), ("outbox", "retry"),
+    ("user", "create"), ("user", "show"), ("user", "suspend"), ("user", "unsuspend"), ("user", "restore"),
+    ("user", "roles"), ("worker",), ("outbox",), ("outbox", "list"), ("outbox", "retry"),
 )  # fmt: skip
 
 

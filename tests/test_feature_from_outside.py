@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +30,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def variables(
     request: pytest.FixtureRequest, installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The variables of a service that finds the package, on an empty database."""
+    """The variables of a service that finds the package, on a database that `tessera` has migrated."""
     folder = tmp_path_factory.mktemp("data")
     with databases.fresh(request.param, folder, migrated=False) as url:
-        yield {
-            "PYTHONPATH": str(installed),
-            "TESSERA_SECRET_KEY": SECRET,
-            "TESSERA_DATABASE_URL": url,
-            "TESSERA_DATA_DIR": str(folder),
-        }
+        found = _variables(installed, folder) | {"TESSERA_DATABASE_URL": url}
+        assert run(["migrate"], found).returncode == 0
+        yield found
 
 
-@contextmanager
-def _serving(variables: dict[str, str], folder: Path) -> Iterator[Server]:
-    assert run(["migrate"], variables).returncode == 0
-    with serving(variables, folder / "server.log") as server:
-        yield server
+def _variables(installed: Path, folder: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(installed), "TESSERA_SECRET_KEY": SECRET, "TESSERA_DATA_DIR": str(folder)}
 
 
 def _sign_up_and_in(server: Server) -> dict[str, str]:
@@ -60,7 +53,7 @@ def _sign_up_and_in(server: Server) -> dict[str, str]:
 def test_it_adds_a_resource_a_table_a_listener_and_a_setting(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
-    with _serving(variables | {"TESSERA_GREETING": "Hello there"}, tmp_path) as server:
+    with serving(variables | {"TESSERA_GREETING": "Hello there"}, tmp_path / "server.log") as server:
         bearer = _sign_up_and_in(server)
         answer = server.call("GET", "/v1/greeting", headers=bearer)
         document: dict[str, Any] = server.call("GET", "/openapi.json").json
@@ -73,7 +66,7 @@ def test_it_adds_a_resource_a_table_a_listener_and_a_setting(
 def test_switched_off_it_leaves_no_route_no_path_and_no_setting(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
-    with _serving(variables | {"TESSERA_FEATURES": "-greetings"}, tmp_path) as server:
+    with serving(variables | {"TESSERA_FEATURES": "-greetings"}, tmp_path / "server.log") as server:
         bearer = _sign_up_and_in(server)
         assert server.call("GET", "/v1/greeting", headers=bearer).status == 404
         assert "/v1/greeting" not in server.call("GET", "/openapi.json").json["paths"]
@@ -84,13 +77,13 @@ def test_switched_off_it_leaves_no_route_no_path_and_no_setting(
     assert "TESSERA_GREETING is set, but no such setting is known" in shown.stderr
 
 
-def test_the_command_names_it(variables: dict[str, str]) -> None:
+def test_the_command_names_it(installed: Path, tmp_path: Path) -> None:
+    variables = _variables(installed, tmp_path)  # and no database: these commands ask none
     assert "A greeting for each new user." in run(["features"], variables).stdout
     assert "TESSERA_GREETING = Welcome" in run(["config"], variables).stdout
 
 
 def test_its_tables_have_a_history_of_their_own(variables: dict[str, str]) -> None:
-    assert run(["migrate"], variables).returncode == 0
     assert run(["migrate", "--check"], variables).returncode == 0
     without = {name: value for name, value in variables.items() if name != "PYTHONPATH"}
     assert run(["migrate"], without).returncode == 0, "the package may be uninstalled again"

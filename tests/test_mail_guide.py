@@ -12,7 +12,7 @@ from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, Server, serving
 
 START, *STEPS = blocks_of(ROOT / "docs" / "mail.md")
-SIGNED_UP, CONFIRMED, FORGOTTEN, RESET, CHANGED, LAST, OPERATED, REMOVED = range(8)
+SIGNED_UP, CONFIRMED, FORGOTTEN, RESET, CHANGED, LAST, REVERTED, OPERATED, REMOVED = range(9)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,10 @@ def test_its_curl_lines_set_a_forgotten_password(written: list[str]) -> None:
 
 def test_its_curl_lines_change_an_address(written: list[str]) -> None:
     assert '"email":"kim@example.com","email_verified":true,"pending_email":null' in written[LAST]
+
+
+def test_its_curl_lines_take_the_change_back(written: list[str]) -> None:
+    assert written[REVERTED].split() == [str(REVERTED)]
 
 
 def test_its_commands_show_that_nothing_is_owed(written: list[str]) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from api.emails import service
-from api.emails.resources import EmailConfirmation, EmailVerifications
-from api.emails.service import CONFIRM_URL, TOKEN_SECONDS
+from api.emails.resources import EmailConfirmation, EmailReversion, EmailVerifications
+from api.emails.service import CONFIRM_URL, CONFIRMED_BY, REVERT_SECONDS, REVERT_URL, TOKEN_SECONDS
 from api.kit.feature import Feature
 from api.sessions.service import UnverifiedSignIn
 from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted
@@ -16,8 +16,9 @@ feature = Feature(
     resources=(
         ("/v1/email-verifications", EmailVerifications),
         ("/v1/email-verifications/confirm", EmailConfirmation),
+        ("/v1/email-changes/revert", EmailReversion),
     ),
-    settings=(TOKEN_SECONDS, CONFIRM_URL),
+    settings=(TOKEN_SECONDS, CONFIRM_URL, CONFIRMED_BY, REVERT_SECONDS, REVERT_URL),
     listeners=(
         (UserCreated, service.verify_user),
         (UnverifiedSignIn, service.verify_user),
@@ -26,5 +27,6 @@ feature = Feature(
         (UserDeleted, service.withdraw),
     ),
     tasks={service.KIND: service.write_letter},
+    personal_data=service.personal_data,
     letters=Path(__file__).parent / "letters",
 )

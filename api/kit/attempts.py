@@ -17,6 +17,7 @@ from api.kit import clock, work
 from api.kit.addresses import network_of
 from api.kit.config import FAILED_ATTEMPTS, FAILED_ATTEMPTS_PER_ACCOUNT, FAILED_ATTEMPTS_PER_ADDRESS, LIMITS
 from api.kit.db import Base, UtcDateTime, db
+from api.kit.hashing import hasher
 from api.kit.problems import Overloaded, TooManyAttempts
 from api.kit.service import service, setting
 from api.kit.settings import Limit
@@ -46,6 +47,7 @@ class _Place:
     key: bytes
     counted: int
     ends_at: datetime
+    is_last: bool
 
 
 # One statement, so that of many at once no more than the quota get a row back.
@@ -79,19 +81,23 @@ _FORGET = sa.delete(FailedAttempts).where(
 
 
 @contextmanager
-def attempt(subjects: Iterable[str], address: str | None) -> Iterator[None]:
+def attempt(subjects: Iterable[str], address: str | None) -> Iterator[bool]:
     """Let somebody at an address try to prove that they are who the subjects name.
 
+    Yield whether it is the last try that they have for now.
+
     It counts as failed, from before it begins, unless it ends without an exception: then that is
-    forgotten within the unit of work that it wrote. Raises TooManyAttempts.
+    forgotten within the unit of work that it wrote. Raises TooManyAttempts, or Overloaded when too many
+    try already, which is told before anything is counted.
     """
+    hasher().refuse_when_full()
     if setting(LIMITS) == "off":
-        yield
+        yield False
         return
     with work.apart() as connection:
         places = _Taking(connection).take(sorted(subjects), network_of(address))
     try:
-        yield
+        yield any(place.is_last for place in places)
     except Overloaded:  # nothing was evaluated
         with work.apart() as connection:
             _give_back(connection, places)
@@ -151,7 +157,7 @@ def _take(connection: sa.Connection, now: datetime, limit: Limit, quota: int, ke
     ends_at = now + timedelta(seconds=limit.seconds)
     parameters = {"key": key, "now": now, "ends_at": ends_at, "quota": quota}
     row = connection.execute(_TAKE, parameters).one_or_none()
-    return None if row is None else _Place(key, row.counted, row.ends_at)
+    return None if row is None else _Place(key, row.counted, row.ends_at, row.counted >= quota)
 
 
 def _allowance(failed: int) -> int:

@@ -21,6 +21,7 @@ from api.kit.rsgi import Exchange, HeaderList, Scope, Transport
 from api.kit.wsgi_environ import Environ, build_environ, has_body
 
 QUEUE_PER_THREAD = 4  # requests that may wait for each thread; one more is answered 503
+REFUSAL_SECONDS = 0.25  # that a 503 waits, so that who asks again at once leaves the time to others
 SETTLE_SECONDS = 0.05  # an answered request keeps its coroutine so long; a wake-up for each costs 13 us
 
 WSGIApp: TypeAlias = Callable[[Environ, "StartResponse"], Iterable[bytes]]
@@ -44,7 +45,7 @@ class StartResponse:
 class Job:
     """One request on its way through a thread; `done` is settled on the loop afterwards."""
 
-    __slots__ = ("done", "environ", "keep_alive", "proto")
+    __slots__ = ("done", "environ", "is_late", "keep_alive", "proto")
 
     def __init__(
         self, environ: Environ, proto: Exchange, done: "asyncio.Future[None]", keep_alive: bool
@@ -53,6 +54,7 @@ class Job:
         self.proto = proto
         self.done = done
         self.keep_alive = keep_alive
+        self.is_late = False
 
 
 class Bridge:
@@ -172,7 +174,8 @@ class Bridge:
                 log.exception("wsgi_application_failed")
                 _refuse(job.environ, job.proto, problems.InternalError())
             finally:
-                self._answered.append(job.done)
+                if not job.is_late:
+                    self._answered.append(job.done)
             del job
 
     def _answer(self, job: Job) -> None:
@@ -184,13 +187,30 @@ class Bridge:
             second = next(pieces, None)
             headers = start.headers if job.keep_alive else [*start.headers, ("connection", "close")]
             if second is None:
-                job.proto.response_bytes(start.status, headers, first)
+                send = partial(job.proto.response_bytes, start.status, headers, first)
+                if start.status == problems.Overloaded.status:
+                    job.is_late = True
+                    self._loop.call_soon_threadsafe(self._answer_late, job, send)
+                else:
+                    send()
             else:
                 transport = job.proto.response_stream(start.status, headers)
                 self._stream(transport, chain((first, second), pieces))
         finally:
             if close := getattr(result, "close", None):
                 close()
+
+    def _answer_late(self, job: Job, send: Callable[[], None]) -> None:
+        """Answer after a while, in which the request takes no place."""
+        self._running -= 1
+        self._loop.call_later(REFUSAL_SECONDS, self._send_late, job, send)
+
+    def _send_late(self, job: Job, send: Callable[[], None]) -> None:
+        try:
+            send()
+        finally:
+            if not job.done.done():
+                job.done.set_result(None)
 
     def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
         """Send the parts one by one, and stops without a sound when the client has left.

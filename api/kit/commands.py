@@ -1,6 +1,6 @@
 """What commands of features share: the app, and refusals without a traceback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import click
@@ -18,3 +18,21 @@ def fail_with(problem: Problem) -> NoReturn:
     for error in problem.members.get("errors", ()):
         lines.append(f"  {error.get('pointer', '').lstrip('/')}: {error['detail']}")
     raise click.ClickException("\n".join(lines))
+
+
+def joining(group: str, *commands: click.Command) -> click.Group:
+    """Return commands that join a group of another feature, such as `tessera user`."""
+    return click.Group(group, commands={str(command.name): command for command in commands})
+
+
+def grouped(commands: Iterable[click.Command]) -> dict[str, click.Command]:
+    """Return commands by name; groups of one name are one, with the help of the first that has any."""
+    found: dict[str, click.Command] = {}
+    for command in commands:
+        name = str(command.name)
+        before = found.get(name)
+        if isinstance(before, click.Group) and isinstance(command, click.Group):
+            both = {**before.commands, **command.commands}
+            command = click.Group(name, help=before.help or command.help, commands=both)
+        found[name] = command
+    return found

@@ -1,14 +1,14 @@
 """The database: models' base class, engine settings, and which constraint a row broke."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
 import orjson
-import psycopg
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -34,7 +34,6 @@ _NAMING = {
 
 # Read-only and idle transactions, serialization, resources, shutdown, the system (PostgreSQL, appendix A).
 _PASSING = ("25006", "25P03", "40", "53", "55P03", "57P", "58")
-DatabaseError = (DBAPIError, sqlite3.Error, psycopg.Error)
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -161,6 +160,13 @@ def is_unavailable(error: DBAPIError) -> bool:
     return lacks_tables(error)
 
 
+def is_of_database(error: BaseException) -> bool:
+    """Tell whether an error is a driver's own, or SQLAlchemy's about one."""
+    psycopg = sys.modules.get("psycopg")  # where PostgreSQL is not used, nothing imports it
+    drivers = (sqlite3.Error, psycopg.Error) if psycopg else (sqlite3.Error,)
+    return isinstance(error, (DBAPIError, *drivers))
+
+
 def cause(error: DBAPIError) -> str:
     """Return why the database could not answer; such errors, unlike others, quote no rows."""
     lines = str(error.orig).splitlines() or [""]
@@ -173,6 +179,16 @@ def lacks_tables(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return "no such " in str(error.orig)
     return getattr(error.orig, "sqlstate", None) in undefined
+
+
+def among(column: Any, values: Iterable[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that a column has one of any number of values, as one parameter."""
+    if db.engine.dialect.name == "postgresql":
+        listed = sa.bindparam(None, list(values), sa.ARRAY(column.type))
+        return cast("sa.ColumnElement[bool]", column == sa.any_(listed))
+    texts = [value.hex if isinstance(value, UUID) else value for value in values]
+    table = sa.func.json_each(orjson.dumps(texts).decode()).table_valued("value")
+    return cast("sa.ColumnElement[bool]", column.in_(sa.select(table.c.value)))
 
 
 @contextmanager

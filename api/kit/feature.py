@@ -36,13 +36,28 @@ class Migrations:
 
 
 @dataclass(frozen=True, eq=False)
+class Chore:
+    """Something that is to be done again after so many seconds, in steps that are transactions of their own.
+
+    `is_needed` only looks. `act` does one step, of bounded size, and tells whether there may be more to
+    do. However many processes there are, one at a time does it; what a killed one was at is undone.
+    """
+
+    name: str
+    seconds: int
+    is_needed: Callable[[], bool]
+    act: Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
 class Feature:
     """A part of the service that can be switched on by name: a Flask extension.
 
     Everything is optional but the name and the summary. `development_resources` do not exist in
     production. `deliveries` and `tasks` say by kind how what the outbox holds is done, to the world
-    or in the database; `letters` is a folder
-    of templates for mail. `start` is called once with the app and its settings, before the first
+    or in the database; `chores` are done from time to time; `letters` is a folder of templates for mail.
+    `personal_data` returns all that the feature holds about a user, but for secrets, as JSON or of
+    instants and ids besides. `start` is called once with the app and its settings, before the first
     request.
     """
 
@@ -59,7 +74,9 @@ class Feature:
     authenticators: tuple[Authenticator, ...] = ()
     deliveries: Mapping[str, Deliver] = field(default_factory=dict)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    chores: tuple[Chore, ...] = ()
     letters: Path | None = None
+    personal_data: Callable[[UUID], Any] | None = None
     health_checks: tuple[tuple[str, HealthCheck], ...] = ()
     client_config: Callable[[Settings], dict[str, Any]] | None = None
     commands: tuple[click.Command, ...] = ()

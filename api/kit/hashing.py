@@ -4,13 +4,15 @@ import fcntl
 import os
 import re
 import secrets
+import sys
 import time
 import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, get_native_id
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -18,6 +20,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from api.kit import clock, foreign_hashes
 from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
+from api.kit.service import extension
 from api.kit.settings import Setting, integer
 from schemas.base import Message
 
@@ -28,6 +31,7 @@ HASH_MEMORY_KIB = Setting(
 HASH_TIME_COST = Setting("HASH_TIME_COST", "Passes of one password hash.", 2, integer(2, 64))
 
 WAIT_SECONDS = 2.0  # that a hash waits for a core
+NICENESS = 5  # of the threads that hash: enough for others to go first, and not to wait for ever
 POLL_SECONDS = 0.002  # between two looks; a hash takes ten times as long
 UNKNOWN_PEPPER = Message("unknown_pepper", "Was made with a pepper that is not configured.")
 # The pepper's id is where the PHC string format has it: behind the parameters of argon2.
@@ -42,7 +46,8 @@ class Hasher:
 
     All processes that share `folder` share the cores: each hash holds the lock of one of
     `cores` files there, and the operating system frees it even when a process is killed. At most
-    `places` threads of this process hash or wait to.
+    `places` threads of this process wait for a hash, which threads of its own make: their memory is
+    what hashing takes.
     """
 
     def __init__(
@@ -57,14 +62,23 @@ class Hasher:
         self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
         self._slots = Slots(folder, cores or usable_cores())
         self._queue = Queue(places)
+        self._threads = ThreadPoolExecutor(cores or usable_cores(), "hash", _step_back)
         self._peppers = peppers or Peppers()
+        self._todays = re.compile(
+            rf"\$argon2id\$v=19\$m={memory_kib},t={time_cost},p=1\$[A-Za-z0-9+/]{{22}}\$[A-Za-z0-9+/]{{43}}"
+        )
         self._nobody = self._signed(self._hash_of_nothing(memory_kib, time_cost))
+
+    def refuse_when_full(self) -> None:
+        """Refuse now who would be refused later, before work that would be lost; raises Overloaded."""
+        with self._queue.place():
+            pass
 
     def hash(self, password: str) -> str:
         """Return a hash of today's parameters and pepper."""
+        mixed = self._peppers.mix(comparable_password(password), self._peppers.newest)
         with self._queue.place(), self._slots.one():
-            mixed = self._peppers.mix(comparable_password(password), self._peppers.newest)
-            return self._signed(self._argon2.hash(mixed))
+            return self._signed(self._threads.submit(self._argon2.hash, mixed).result())
 
     def verify(self, hashed: str | None, password: str) -> bool:
         """Tell whether the password is the one.
@@ -73,7 +87,7 @@ class Hasher:
         """
         usable = self._nobody if hashed is None or self.judge(hashed) else hashed
         with self._queue.place(), self._slots.one():
-            return self._is_right(usable, password)
+            return self._threads.submit(self._is_right, usable, password).result()
 
     def is_outdated(self, hashed: str) -> bool:
         """Tell whether the hash was made otherwise than today: other parameters, pepper or system."""
@@ -82,6 +96,8 @@ class Hasher:
 
     def judge(self, hashed: str) -> Message | None:
         """Return why a hash from elsewhere may not be stored, or None; never raises."""
+        if self._todays.fullmatch(hashed):  # what most have, told quickly
+            return None
         plain, key_id = _without_key_id(hashed)
         if not self._peppers.knows(key_id):
             return UNKNOWN_PEPPER
@@ -129,6 +145,12 @@ def _without_key_id(hashed: str) -> tuple[str, str | None]:
     """Return the hash as argon2 reads it, and the id of its pepper."""
     found = _PEPPERED.fullmatch(hashed)
     return (hashed, None) if found is None else (found[1] + found[3], found[2])
+
+
+def _step_back() -> None:
+    """Let other threads go first (Linux): who asks for little shall not wait for a hash."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
 
 
 class Queue:
@@ -199,3 +221,8 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def hasher() -> Hasher:
+    found: Hasher = extension("tessera.hasher")
+    return found

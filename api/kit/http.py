@@ -1,6 +1,7 @@
 """HTTP at its edges: the Flask-RESTful Api, what bodies may be, refusals, headers, request ids."""
 
 import re
+from collections.abc import Container
 from typing import Any, cast
 
 import flask_restful
@@ -99,15 +100,18 @@ def read_json(merge_patch: bool = False) -> Any:
 
     Raises UnsupportedMediaType, BodyTooLarge, RequestTimeout or MalformedJson.
     """
-    media_types = (
-        {"application/json", "application/merge-patch+json"} if merge_patch else {"application/json"}
-    )
+    sent_as({"application/json", "application/merge-patch+json"} if merge_patch else {"application/json"})
+    return strict_json.loads(_read_body())
+
+
+def sent_as(media_types: Container[str]) -> str:
+    """Return the media type of the body; raises UnsupportedMediaType for any but these, or no UTF-8."""
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype not in media_types or charset not in ("utf-8", "utf8"):
         raise problems.UnsupportedMediaType()
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise problems.UnsupportedMediaType()
-    return strict_json.loads(_read_body())
+    return request.mimetype
 
 
 def _read_body() -> bytes:
@@ -123,16 +127,18 @@ def _read_body() -> bytes:
     return body
 
 
-def refuse_unacceptable(media_type: str) -> None:
-    """Raise NotAcceptable when the Accept header leaves no room for the media type."""
+def refuse_unacceptable(*media_types: str) -> None:
+    """Raise NotAcceptable when the Accept header leaves no room for any of the media types."""
     accepted = [(text.partition(";")[0].strip(), quality) for text, quality in request.accept_mimetypes]
+    if accepted and not any(_is_acceptable(media_type, accepted) for media_type in media_types):
+        raise problems.NotAcceptable()
+
+
+def _is_acceptable(media_type: str, accepted: list[tuple[str, float]]) -> bool:
     for wanted in (media_type, media_type.partition("/")[0] + "/*", "*/*"):  # the most specific one counts
         if qualities := [quality for text, quality in accepted if text.lower() == wanted]:
-            if max(qualities) > 0:
-                return
-            break
-    if accepted:
-        raise problems.NotAcceptable()
+            return max(qualities) > 0
+    return False
 
 
 def request_id() -> str:

@@ -14,7 +14,7 @@ import structlog
 from flask import Flask, Response, g, request
 from structlog.stdlib import ProcessorFormatter
 
-from api.kit.db import DatabaseError
+from api.kit.db import is_of_database
 from api.kit.http import request_id
 
 log = structlog.get_logger(source="tessera.request")
@@ -27,7 +27,7 @@ _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 def _describe(exc_info: Any) -> list[dict[str, Any]]:
     """Return a traceback as data; what a database says of an error may quote rows, and is left out."""
     stacks = _TRACEBACK(exc_info)
-    if any(isinstance(error, DatabaseError) for error in _chain(exc_info[1])):
+    if any(map(is_of_database, _chain(exc_info[1]))):
         for stack in stacks:
             stack["exc_value"] = "(withheld: it may quote rows)"
     return stacks

@@ -136,9 +136,11 @@ class Letters:
         return message
 
 
-def post(letter: str, to: str, locale: str | None, values: Mapping[str, Any]) -> UUID:
-    """Owe somebody a letter, if the current unit of work commits; return its id."""
-    return owe(KIND, {"letter": letter, "to": to, "locale": locale, "values": dict(values)})
+def post(
+    letter: str, to: str, locale: str | None, values: Mapping[str, Any], about: UUID | None = None
+) -> UUID:
+    """Owe somebody a letter, about a user, if the current unit of work commits; return its id."""
+    return owe(KIND, {"letter": letter, "to": to, "locale": locale, "values": dict(values)}, about)
 
 
 def may_be_asked_for(letter: str, to: str) -> bool:
@@ -157,6 +159,14 @@ def read_link(value: str) -> str:
 def link(page: str, token: str) -> str:
     """Return the link to a page of the frontend; none without such a page."""
     return page.replace("{token}", token)
+
+
+def lifetime(seconds: int) -> dict[str, Any]:
+    """Return `amount` and `unit` of a time, as a letter says it: 10 minutes, 24 hours, 7 days."""
+    for unit, size in (("days", 86400), ("hours", 3600)):
+        if seconds % size == 0 and seconds > size:
+            return {"amount": seconds // size, "unit": unit}
+    return {"amount": seconds // 60, "unit": "minutes"}
 
 
 def message_of(

@@ -1,24 +1,32 @@
-"""Bringing the database's tables to what the code expects (Alembic)."""
+"""Bringing the database's tables to what the code expects.
+
+Alembic is imported by the functions that use it: it takes a fifth of the start of a command, and few
+commands look at migrations.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 import migrations
 from api.kit.db import engine_options, prepare
 from api.kit.feature import Feature, Migrations
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _HOME = Path(migrations.__file__).parent
 OWN = Migrations(_HOME / "versions", "alembic_version")
 _WAIT_SECONDS = 60  # for another migration of an SQLite file
 _LOCK = 0x7E55E4A  # of PostgreSQL's advisory locks: one migration at a time
+
+
+class MigrationError(Exception):
+    """The migrations do not fit the database, or each other."""
 
 
 def histories(features: Iterable[Feature]) -> list[Migrations]:
@@ -27,15 +35,21 @@ def histories(features: Iterable[Feature]) -> list[Migrations]:
 
 
 def upgrade(url: sa.URL, wanted: Iterable[Migrations]) -> None:
-    """Bring the database up to date; of several processes at once, one does it."""
-    with _one_at_a_time(url) as connection:
+    """Bring the database up to date; of several processes at once, one does it.
+
+    Raises MigrationError when the migrations do not fit.
+    """
+    from alembic import command
+
+    with _one_at_a_time(url) as connection, _refusals():
         for history in wanted:
             command.upgrade(configuration(history, connection), "heads")
 
 
 def behind(connection: sa.Connection, wanted: Iterable[Migrations]) -> list[str]:
     """Return the version tables that are not where the code expects them."""
-    return [h.version_table for h in wanted if _current(connection, h) != _expected(h)]
+    with _refusals():
+        return [h.version_table for h in wanted if _current(connection, h) != _expected(h)]
 
 
 def behind_at(url: sa.URL, wanted: Iterable[Migrations]) -> list[str]:
@@ -50,8 +64,10 @@ def behind_at(url: sa.URL, wanted: Iterable[Migrations]) -> list[str]:
         engine.dispose()
 
 
-def configuration(history: Migrations, connection: sa.Connection) -> Config:
+def configuration(history: Migrations, connection: sa.Connection) -> "Config":
     """Return what Alembic's commands need to work on one history."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", _escaped(_HOME))
     config.set_main_option("version_locations", _escaped(history.folder))
@@ -63,6 +79,17 @@ def configuration(history: Migrations, connection: sa.Connection) -> Config:
 def _escaped(path: Path) -> str:
     """Return a path as ConfigParser takes it."""
     return str(path).replace("%", "%%")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise MigrationError for what Alembic refuses to do."""
+    from alembic.util import CommandError
+
+    try:
+        yield
+    except CommandError as error:
+        raise MigrationError(str(error)) from error
 
 
 @contextmanager
@@ -86,11 +113,15 @@ def _one_at_a_time(url: sa.URL) -> Iterator[sa.Connection]:
 
 
 def _current(connection: sa.Connection, history: Migrations) -> set[str]:
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"version_table": history.version_table})
     return set(context.get_current_heads())
 
 
 @cache
 def _expected(history: Migrations) -> frozenset[str]:
+    from alembic.script import ScriptDirectory
+
     scripts = ScriptDirectory(str(_HOME), version_locations=[str(history.folder)])
     return frozenset(scripts.get_heads())

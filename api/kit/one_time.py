@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -21,11 +22,11 @@ BYTES = 32  # of entropy; 16 are asked for (OWASP ASVS 6.6.3)
 class OneTimeToken(Base):
     """A token that was sent: only its digest is known here.
 
-    `address` is the comparable form of where it was sent: it proves that address and no other.
+    It proves the `address` that it was sent to, in the form that its purpose compares, and no other.
     """
 
     __tablename__ = "one_time_tokens"
-    __table_args__ = (sa.UniqueConstraint("user_id", "purpose"),)
+    __table_args__ = (sa.UniqueConstraint("user_id", "purpose", "address"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     digest: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
@@ -36,16 +37,21 @@ class OneTimeToken(Base):
     expires_at: Mapped[datetime]
 
 
+_PROOF = OneTimeToken.user_id, OneTimeToken.address, OneTimeToken.created_at
+
+
 class Proof(NamedTuple):
     """What the use of a token showed: this user reads the letters of this address."""
 
     user_id: UUID
     address: str
+    issued_at: datetime
 
 
 def issue(purpose: str, user_id: UUID, address: str, seconds: int) -> str:
-    """Return a new token for a purpose; the ones that the user had for it are good no more."""
-    withdraw(user_id, purpose)
+    """Return a new token for a purpose; the one that was sent to the address before is good no more."""
+    sent = OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose, OneTimeToken.address == address
+    _delete(*sent)
     now = clock.now()
     token = encoding.encode(secrets.token_bytes(BYTES))
     db.session.add(
@@ -64,7 +70,7 @@ def issue(purpose: str, user_id: UUID, address: str, seconds: int) -> str:
 
 def look_at(purpose: str, token: str) -> Proof | None:
     """Return what the use of a token would prove now; a look before work that is dear, and before locks."""
-    query = sa.select(OneTimeToken.user_id, OneTimeToken.address).where(*_live(purpose, token))
+    query = sa.select(*_PROOF).where(*_live(purpose, token))
     found = db.session.execute(query).one_or_none()
     return None if found is None else Proof(*found)
 
@@ -75,14 +81,39 @@ def use(purpose: str, token: str) -> Proof | None:
     Of several uses at once one succeeds, if its unit of work commits.
     """
     used = sa.delete(OneTimeToken).where(*_live(purpose, token))
-    found = db.session.execute(used.returning(OneTimeToken.user_id, OneTimeToken.address)).one_or_none()
+    found = db.session.execute(used.returning(*_PROOF)).one_or_none()
     return None if found is None else Proof(*found)
 
 
-def withdraw(user_id: UUID, purpose: str) -> None:
-    """Make a user's token for a purpose good no more."""
-    mine = sa.delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose)
-    db.session.execute(mine.execution_options(synchronize_session=False))
+def withdraw(user_id: UUID, *purposes: str) -> None:
+    """Make a user's tokens for some purposes good no more."""
+    _delete(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
+
+
+def withdraw_later_than(proof: Proof, purpose: str) -> None:
+    """Make the tokens good no more that the user got for a purpose after the one of a proof."""
+    _delete(
+        OneTimeToken.user_id == proof.user_id,
+        OneTimeToken.purpose == purpose,
+        OneTimeToken.created_at > proof.issued_at,
+    )
+
+
+def held_about(user_id: UUID, *purposes: str) -> list[dict[str, Any]]:
+    """Return what is kept of a user's tokens for some purposes, less what they could be found by."""
+    columns = OneTimeToken.purpose, OneTimeToken.address, OneTimeToken.created_at, OneTimeToken.expires_at
+    query = sa.select(*columns).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
+    return [dict(row) for row in db.session.execute(query.order_by(OneTimeToken.created_at)).mappings()]
+
+
+def erase(user_ids: Collection[UUID]) -> None:
+    """Forget every token of some users."""
+    _delete(OneTimeToken.user_id.in_(user_ids))
+
+
+def _delete(*conditions: sa.ColumnElement[bool]) -> None:
+    tokens = sa.delete(OneTimeToken).where(*conditions)
+    db.session.execute(tokens.execution_options(synchronize_session=False))
 
 
 def _live(purpose: str, token: str) -> tuple[sa.ColumnElement[bool], ...]:

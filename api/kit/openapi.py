@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from api.kit.problems import (
     ValidationFailed,
 )
 from api.kit.service import Service
+from api.kit.uploads import Stream
 from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Text, Verbatim
 from schemas.problems import ProblemAnswer, ValidationProblemAnswer
 
@@ -103,7 +104,10 @@ def _operation(
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = _request_body(operation.body, operation.merge_patch, converter)
+        described["requestBody"] = {"required": True, "content": _request_body(operation.body, converter)}
+        if operation.merge_patch:
+            content = described["requestBody"]["content"]
+            content["application/merge-patch+json"] = content["application/json"]
     described["responses"] = _responses(operation, converter)
     return described
 
@@ -142,10 +146,17 @@ def _conditional_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [{"name": name, "in": "header", "required": False, "description": text, "schema": schema}]
 
 
-def _request_body(body: Schema, merge_patch: bool, converter: OpenAPIConverter) -> dict[str, Any]:
-    media = {"schema": converter.resolve_nested_schema(body), "example": _example(body)}
-    types = ["application/json"] + ["application/merge-patch+json"] * merge_patch
-    return {"required": True, "content": dict.fromkeys(types, media)}
+def _request_body(body: Schema | Stream, converter: OpenAPIConverter) -> dict[str, Any]:
+    if isinstance(body, Stream):
+        return _texts(body.examples)
+    return {"application/json": {"schema": converter.resolve_nested_schema(body), "example": _example(body)}}
+
+
+def _texts(examples: Mapping[str, str]) -> dict[str, Any]:
+    """Describe texts of any length, by media type."""
+    return {
+        media_type: {"schema": {"type": "string"}, "example": text} for media_type, text in examples.items()
+    }
 
 
 def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
@@ -172,6 +183,8 @@ def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any
     if operation.media_type is not None:
         kind = "object" if operation.media_type == "application/json" else "string"
         described["content"] = {operation.media_type: {"schema": {"type": kind}}}
+    if operation.texts:
+        described["content"] = _texts(operation.texts)
     if operation.answer is not None:
         described["content"] = {
             "application/json": {

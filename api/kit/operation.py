@@ -35,12 +35,13 @@ from api.kit.problems import (
     ValidationFailed,
 )
 from api.kit.settings import Limit, Setting, Settings
+from api.kit.uploads import Stream
 from api.kit.validation import load_body, load_parameters, single_values
 from schemas.base import NoParameters
 
 AnswerRule = tuple[int, Schema | None] | Callable[[Settings], tuple[int, Schema | None]]
 ProblemsRule = tuple[type[Problem], ...] | Callable[[Settings], tuple[type[Problem], ...]]
-SchemaRule = Schema | Callable[[Settings], Schema]
+BodyRule = Schema | Stream | Callable[[Settings], Schema]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -60,10 +61,11 @@ def host() -> Host:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a resource method returns when it sets headers of its own."""
+    """What a resource method returns when it sets headers, or chooses the media type of a text."""
 
     value: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,8 @@ class Operation:
     """One method of one path.
 
     `status` and `answer` are the success; without a schema it has no body, or the text that the
-    method returns when there is a `media_type`. `etag` gives the entity tag of what the method
+    method returns when there is a `media_type`. `texts` are media types that the method chooses from by
+    `Answer`, each with an example, for a text or its pieces. `etag` gives the entity tag of what the method
     returns; the method of an unsafe operation then takes `precondition` as well.
     """
 
@@ -81,9 +84,10 @@ class Operation:
     status: int
     answer: Schema | None
     media_type: str | None
+    texts: Mapping[str, str]
     path: Schema
     query: Schema
-    body: Schema | None
+    body: Schema | Stream | None
     merge_patch: bool
     problems: tuple[type[Problem], ...]
     etag: Callable[[Any], str] | None
@@ -99,12 +103,14 @@ class Operation:
         g.operation = self.id
         if self.policy is not None:
             count_request(self.policy)
-        refuse_unacceptable(self.media_type or "application/json")
+        refuse_unacceptable(*self.texts or [self.media_type or "application/json"])
         with self._unit():
             arguments = self._admit(path)
             if self.query.fields or request.query_string:
                 arguments |= load_parameters(self.query, single_values(request.args))
-            if self.body is not None:
+            if isinstance(self.body, Stream):
+                arguments["upload"] = self.body.open(host().settings)
+            elif self.body is not None:
                 arguments |= load_body(self.body, read_json(self.merge_patch))
             if self.etag and not self.safe:
                 arguments["precondition"] = read_if_match(request.headers.get("If-Match"))
@@ -128,7 +134,8 @@ class Operation:
 
     def _respond(self, result: Any) -> Any:
         """Return what Flask-RESTful encodes; dumping is still part of the unit of work."""
-        value, headers = (result.value, dict(result.headers)) if isinstance(result, Answer) else (result, {})
+        answer = result if isinstance(result, Answer) else Answer(result)
+        value, headers = answer.value, dict(answer.headers)
         headers["Cache-Control"] = f"public, max-age={self.max_age}" if self.max_age else "no-store"
         if self.etag and value is not None:
             tag = self.etag(value)
@@ -136,12 +143,12 @@ class Operation:
             if self.safe and not none_match(request.headers.get("If-None-Match"), tag):
                 return Response(status=304, headers=headers)
         if self.answer is None:
-            return Response(value, self.status, headers, mimetype=self.media_type)
+            return Response(value, self.status, headers, mimetype=answer.media_type or self.media_type)
         return self.answer.dump(value), self.status, headers
 
     def refusals(self) -> dict[str, type[Problem]]:
         """Return every problem that this operation can answer, by code."""
-        body = (MalformedJson, RequestTimeout, BodyTooLarge, UnsupportedMediaType)
+        body = (RequestTimeout, BodyTooLarge, UnsupportedMediaType)
         where: tuple[tuple[bool, tuple[type[Problem], ...]], ...] = (
             (True, (MalformedRequest, NotAcceptable, ValidationFailed, *self.problems)),
             (not self.access.public, (AuthenticationRequired, InvalidToken)),
@@ -149,6 +156,7 @@ class Operation:
             (isinstance(self.access, OwnerOr), (NotFound,)),
             (self.fresh, (ReauthenticationRequired,)),
             (self.body is not None, body),
+            (isinstance(self.body, Schema), (MalformedJson,)),
             (self.etag is not None and not self.safe, (PreconditionFailed,)),
             (self.database, (DatabaseUnavailable,)),
             (self.policy is not None, (TooManyRequests,)),
@@ -181,9 +189,10 @@ def operation(
     access: AccessRule,
     answer: AnswerRule,
     media_type: str | None = None,
+    texts: Mapping[str, str] | None = None,
     path: Schema | None = None,
     query: Schema | None = None,
-    body: SchemaRule | None = None,
+    body: BodyRule | None = None,
     merge_patch: bool = False,
     problems: ProblemsRule = (),
     etag: Callable[[Any], str] | None = None,
@@ -195,8 +204,9 @@ def operation(
 ) -> Callable[[Method], Method]:
     """Declare a method of a resource.
 
-    What the schemas load becomes the method's keyword arguments; its docstring is the
-    documentation. `access`, `body`, `answer` and `problems` may be functions of the settings.
+    What the schemas load becomes the method's keyword arguments, and a Stream its `upload`; its
+    docstring is the documentation. `access`, `body`, `answer` and `problems` may be functions of
+    the settings.
     `headers` names the headers of the success and what they hold; `max_age` lets caches keep it, in
     seconds or by a setting.
     `limit` is how often each client network may call this and whatever else has the same one.
@@ -212,9 +222,10 @@ def operation(
                 status=status,
                 answer=schema,
                 media_type=media_type,
+                texts=texts or {},
                 path=path or NoParameters(),
                 query=query or NoParameters(),
-                body=body if isinstance(body, Schema) or body is None else body(settings),
+                body=body(settings) if callable(body) else body,
                 merge_patch=merge_patch,
                 problems=problems(settings) if callable(problems) else problems,
                 etag=etag,

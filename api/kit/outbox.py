@@ -7,7 +7,7 @@ tell a repetition. A task works on the database alone, in the transaction that d
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -23,6 +23,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.kit import clock, work
+from api.kit.actor import as_service
+from api.kit.chores import Chores
 from api.kit.db import Base, UtcDateTime, db
 from api.kit.feature import Deliver, Feature, Task
 from api.kit.ids import new_id
@@ -43,14 +45,19 @@ class Owed(Base):
     """One thing that is owed; its content is sealed, for a letter may hold what lets somebody in.
 
     `due_at` is when it is tried next, and while somebody tries it, when their lease ends. After the
-    last try it has `failed_at`, and waits for an operator.
+    last try it has `failed_at`, and waits for an operator. `about` is the user whom it is about, where
+    one is known: it is erased with them.
     """
 
     __tablename__ = "outbox"
-    __table_args__ = (sa.Index("ix_outbox_failed_at_due_at", "failed_at", "due_at"),)
+    __table_args__ = (
+        sa.Index("ix_outbox_failed_at_due_at", "failed_at", "due_at"),
+        sa.Index("ix_outbox_about", "about"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(40))
+    about: Mapped[UUID | None]
     content: Mapped[str] = mapped_column(sa.Text)
     tries: Mapped[int]
     created_at: Mapped[datetime]
@@ -80,8 +87,8 @@ _CLAIM = (
 )
 
 
-def owe(kind: str, content: dict[str, Any]) -> UUID:
-    """Owe something to the world, if the current unit of work commits; return its id.
+def owe(kind: str, content: dict[str, Any], about: UUID | None = None) -> UUID:
+    """Owe something to the world, about a user, if the current unit of work commits; return its id.
 
     Raises LookupError for a kind that no feature delivers.
     """
@@ -89,7 +96,7 @@ def owe(kind: str, content: dict[str, Any]) -> UUID:
         raise LookupError(f"no feature delivers {kind!r}")
     now = clock.now()
     owed = Owed(
-        id=new_id(), kind=kind, content=_seal(content), tries=0, created_at=now, due_at=now, failed_at=None
+        id=new_id(), kind=kind, about=about, content=_seal(content), tries=0, created_at=now, due_at=now
     )
     db.session.add(owed)
     work.after_commit(courier().wake)
@@ -97,14 +104,15 @@ def owe(kind: str, content: dict[str, Any]) -> UUID:
 
 
 class Courier:
-    """Delivers what is owed, one thing at a time, until told to stop."""
+    """Delivers what is owed, one thing at a time, and does chores, until told to stop."""
 
-    def __init__(self, app: Flask, features: Iterable[Feature]) -> None:
+    def __init__(self, app: Flask, features: Sequence[Feature]) -> None:
         self.deliveries: dict[str, Deliver] = {}
         self.tasks: dict[str, Task] = {}
         for feature in features:
             self.deliveries |= feature.deliveries
             self.tasks |= feature.tasks
+        self._chores = Chores(app, features)
         self._app = app
         self._is_away = False
         self._rung: SimpleQueue[None] = SimpleQueue()  # unlike an Event a signal handler may use it
@@ -126,15 +134,16 @@ class Courier:
         self.wake()
 
     def run(self) -> None:
-        """Deliver until told to stop."""
+        """Deliver, and do chores between, until told to stop."""
         while not self._stopping:
-            if not self._deliver_next_if_possible():
+            was_busy = self._chores.do_next()
+            if not self._deliver_next_if_possible() and not was_busy:
                 with suppress(Empty):
                     self._rung.get(timeout=POLL_SECONDS * _random.uniform(0.75, 1.25))
 
     def deliver_next(self) -> bool:
         """Try the thing that is due the longest, and tell whether there was one."""
-        with self._app.app_context():
+        with self._app.app_context(), as_service():
             claimed = self._claim()
             if claimed is None:
                 return False
@@ -195,6 +204,19 @@ def retry(owed_id: UUID | None) -> int:
         again = again.where(Owed.id == owed_id)
     with work.apart() as connection:
         return connection.execute(again.values(failed_at=None, due_at=clock.now(), tries=0)).rowcount
+
+
+def held_about(user_id: UUID) -> list[dict[str, Any]]:
+    """Return what is owed about a user, less its content."""
+    columns = Owed.kind, Owed.created_at, Owed.due_at, Owed.tries, Owed.failed_at
+    query = sa.select(*columns).where(Owed.about == user_id).order_by(Owed.created_at)
+    return [dict(row) for row in db.session.execute(query).mappings()]
+
+
+def erase(user_ids: Collection[UUID]) -> None:
+    """Owe nothing any more that is about some users."""
+    gone = sa.delete(Owed).where(Owed.about.in_(user_ids))
+    db.session.execute(gone.execution_options(synchronize_session=False))
 
 
 def _settled(claimed: sa.Row[Any]) -> Any:

@@ -20,16 +20,25 @@ from api.kit.db import db
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.service import service, setting
 
-_READ: dict[type, Callable[[str], Any]] = {datetime: datetime.fromisoformat, UUID: UUID, str: str}
+_READ: dict[type, Callable[[str], Any]] = {
+    datetime: datetime.fromisoformat,
+    UUID: UUID,
+    str: str,
+    int: int,
+}
 INVALID_CURSOR = FieldError("invalid_cursor", "Is not a cursor of this list.", parameter="cursor")
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some items of a list, and where the next ones begin (None after the last)."""
+    """Some items of a list, and where the next ones begin (None after the last).
+
+    `total` is how many the whole list has, where that was asked for.
+    """
 
     items: Sequence[Any]
     next_cursor: str | None
+    total: int | None = None
 
     def link(self) -> dict[str, str]:
         """Return the Link header to the next page (RFC 8288), or no header."""
@@ -39,45 +48,85 @@ class Page:
         return {"Link": f'<{setting(PUBLIC_URL)}{request.path}?{query}>; rel="next"'}
 
 
+@dataclass(frozen=True)
+class Order:
+    """The order of a list: by columns with an index, unique together.
+
+    A position in it is a value for each column. In statements it is parameters, so that they can be built
+    once: those of the position `after` are `after_created_at`, `after_id`.
+    """
+
+    key: tuple[InstrumentedAttribute[Any], ...]
+    descending: bool
+
+    @property
+    def by(self) -> list[sa.ColumnElement[Any]]:
+        """What a statement is ordered by."""
+        return [column.desc() if self.descending else column.asc() for column in self.key]
+
+    def beyond(self, name: str) -> sa.ColumnElement[bool]:
+        """Return what holds for all that comes later than a position."""
+        here, position = sa.tuple_(*self.key), self._parameters(name)
+        return here < position if self.descending else here > position
+
+    def up_to(self, name: str) -> sa.ColumnElement[bool]:
+        """Return what holds for all that does not come later than a position."""
+        here, position = sa.tuple_(*self.key), self._parameters(name)
+        return here >= position if self.descending else here <= position
+
+    def position(self, name: str, row: Any) -> dict[str, Any]:
+        """Return the parameters of a row's position."""
+        return {f"{name}_{column.key}": getattr(row, column.key) for column in self.key}
+
+    def _parameters(self, name: str) -> sa.Tuple:
+        return sa.tuple_(*(sa.bindparam(f"{name}_{column.key}", type_=column.type) for column in self.key))
+
+
+class Cursors:
+    """The cursors of one list: good for its order and its filters only."""
+
+    def __init__(self, order: Order, filters: Mapping[str, Any]) -> None:
+        self._order = order
+        binding = {"key": [str(column) for column in order.key], "down": order.descending, **filters}
+        self._signer = _signer(binding)
+
+    def to(self, row: Any) -> str:
+        """Return the cursor of what comes after a row."""
+        return str(self._signer.dumps([str(getattr(row, column.key)) for column in self._order.key]))
+
+    def read(self, cursor: str) -> dict[str, Any]:
+        """Return the parameters of the position `after` that a cursor holds; raises ValidationFailed."""
+        try:
+            for part in cursor.split("."):
+                encoding.decode(part)  # a part with a second spelling is refused
+            texts = self._signer.loads(cursor)
+        except (BadData, ValueError) as error:
+            raise ValidationFailed([INVALID_CURSOR]) from error
+        return {
+            f"after_{column.key}": _READ[column.type.python_type](text)
+            for column, text in zip(self._order.key, texts, strict=True)
+        }
+
+
 def page(
     query: sa.Select[Any],
-    key: Sequence[InstrumentedAttribute[Any]],
+    order: Order,
     *,
-    descending: bool,
     limit: int,
     cursor: str | None,
     filters: Mapping[str, Any] | None = None,
 ) -> Page:
-    """Return the `limit` rows after `cursor` in the order of `key`: columns with an index, unique together.
+    """Return the `limit` rows after `cursor` in an order.
 
-    A cursor is good for the list it came from only: the same key, direction and `filters`.
-    Raises ValidationFailed for any other.
+    A cursor is good for the list it came from only: the same order and `filters`. Raises ValidationFailed
+    for any other.
     """
-    signer = _signer({"key": [str(column) for column in key], "down": descending, **(filters or {})})
+    cursors = Cursors(order, filters or {})
     if cursor is not None:
-        here, position = sa.tuple_(*key), sa.tuple_(*_position(signer, cursor, key))
-        query = query.where(here < position if descending else here > position)
-    order = [column.desc() if descending else column.asc() for column in key]
-    rows = db.session.scalars(query.order_by(*order).limit(limit + 1)).all()
+        query = query.where(order.beyond("after")).params(cursors.read(cursor))
+    rows = db.session.scalars(query.order_by(*order.by).limit(limit + 1)).all()
     items = rows[:limit]
-    return Page(items, _cursor(signer, items[-1], key) if len(rows) > limit else None)
-
-
-def _cursor(signer: URLSafeSerializer, row: Any, key: Sequence[InstrumentedAttribute[Any]]) -> str:
-    return str(signer.dumps([str(getattr(row, column.key)) for column in key]))
-
-
-def _position(
-    signer: URLSafeSerializer, cursor: str, key: Sequence[InstrumentedAttribute[Any]]
-) -> list[sa.BindParameter[Any]]:
-    try:
-        for part in cursor.split("."):
-            encoding.decode(part)  # a part with a second spelling is refused
-        texts = signer.loads(cursor)
-    except (BadData, ValueError) as error:
-        raise ValidationFailed([INVALID_CURSOR]) from error
-    values = (_READ[column.type.python_type](text) for column, text in zip(key, texts, strict=True))
-    return [sa.bindparam(None, value, column.type) for column, value in zip(key, values, strict=True)]
+    return Page(items, cursors.to(items[-1]) if len(rows) > limit else None)
 
 
 def _signer(binding: Mapping[str, Any]) -> URLSafeSerializer:

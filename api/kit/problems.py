@@ -189,7 +189,8 @@ class ValidationFailed(Problem):
     remedy = "Mend each entry of `errors`: its pointer or parameter says where, its code what."
 
     def __init__(self, errors: Iterable[FieldError]) -> None:
-        super().__init__(members={"errors": [error.as_dict() for error in errors]})
+        self.errors = tuple(errors)
+        super().__init__(members={"errors": [error.as_dict() for error in self.errors]})
 
 
 class TooManyRequests(Problem):

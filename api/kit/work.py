@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +16,7 @@ from api.kit.db import READING, db
 from api.kit.problems import Problem
 
 log = structlog.get_logger(source="tessera.work")
+_apart: ContextVar[sa.Connection | None] = ContextVar("tessera.apart", default=None)
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def reading() -> Iterator[None]:
         session.close()
 
 
-def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
+def read_one(statement: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
     """Return the one row that a statement finds, or None, on a connection that is given back at once.
 
     Half the cost of the session's way: for what every request asks.
@@ -45,17 +47,38 @@ def read_one(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row
         return connection.execute(statement, parameters).one_or_none()
 
 
-def read_all(statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+def read_all(
+    statement: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, Any] | None = None
+) -> Sequence[sa.Row[Any]]:
     """Return every row that a statement finds, on a connection that is given back at once."""
     with db.engines[READING].connect() as connection:
-        return connection.execute(statement).all()
+        return connection.execute(statement, parameters or {}).all()
+
+
+def planned(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return PostgreSQL's plan of a statement, which is not run: EXPLAIN's `Plan`, as JSON."""
+    with db.engines[READING].connect() as connection:
+        compiled = statement.compile(connection)
+        values = compiled.construct_params(dict(parameters))
+        [found] = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", values).scalar_one()
+    plan: dict[str, Any] = found["Plan"]
+    return plan
 
 
 @contextmanager
 def apart() -> Iterator[sa.Connection]:
     """Write in a short transaction of its own, before a unit of work has begun to write."""
     with db.engine.begin() as connection:
-        yield connection
+        token = _apart.set(connection)
+        try:
+            yield connection
+        finally:
+            _apart.reset(token)
+
+
+def connection() -> sa.Connection:
+    """Return the connection that writes: of the transaction apart that is open, or else of the unit."""
+    return _apart.get() or db.session.connection()
 
 
 def note(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
@@ -76,8 +99,14 @@ def in_turn(name: str) -> None:
     What is numbered after that is numbered in the order of commits. SQLite's writers take turns anyway.
     """
     if db.engine.dialect.name == "postgresql":
-        key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
-        db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+        db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(_turn(name))))
+
+
+def try_turn(name: str) -> bool:
+    """Take a turn as `in_turn` does, if nobody has it, and tell whether it was to be had."""
+    if db.engine.dialect.name != "postgresql":
+        return True
+    return bool(db.session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_turn(name)))))
 
 
 def after_commit(act: Callable[[], None]) -> None:
@@ -103,6 +132,10 @@ def writing() -> Iterator[None]:
     finally:
         session.info.pop("after_commit", None)
         session.close()
+
+
+def _turn(name: str) -> int:
+    return int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
 
 
 def _commit(session: Session) -> None:

@@ -1,5 +1,7 @@
 """Letters to users: how they are carried, and in development how they are read."""
 
+from pathlib import Path
+
 from flask import Flask
 
 from api.kit.config import data_folder, in_production
@@ -30,5 +32,6 @@ feature = Feature(
     development_resources=(("/v1/dev/mail", DevelopmentMail),),
     settings=(MAIL_URL, MAIL_FROM, MAIL_TEMPLATES, MAIL_LIMIT),
     deliveries={KIND: service.deliver},
+    letters=Path(__file__).parent / "letters",
     start=_start,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from api.kit.feature import Feature
 from api.notices import service
 from api.sessions.service import RefreshTokenReuse
-from api.users.service import PasswordChanged
+from api.users.credentials import PasswordChanged
 
 feature = Feature(
     name="notices",

@@ -7,7 +7,7 @@ from api.kit.config import PUBLIC_URL
 from api.kit.service import setting
 from api.sessions.service import RefreshTokenReuse
 from api.users import service as users
-from api.users.service import PasswordChanged
+from api.users.credentials import PasswordChanged
 
 
 def tell_of_password(event: PasswordChanged) -> None:
@@ -23,4 +23,4 @@ def _tell(user_id: UUID, letter: str) -> None:
     if user.email is not None:
         at = clock.now().strftime("%Y-%m-%d %H:%M UTC")
         values = {"name": user.display_name or user.username, "service": setting(PUBLIC_URL), "at": at}
-        mail.post(letter, user.email, user.locale, values)
+        mail.post(letter, user.email, user.locale, values, about=user.id)

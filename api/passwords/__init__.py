@@ -6,7 +6,8 @@ from api.kit.feature import Feature
 from api.passwords import service
 from api.passwords.resources import PasswordReset, PasswordResets, UserPassword
 from api.passwords.service import RESET_SECONDS, RESET_URL
-from api.users.service import PasswordChanged, UserChanged, UserDeleted
+from api.users.credentials import PasswordChanged
+from api.users.service import UserChanged, UserDeleted
 
 feature = Feature(
     name="passwords",
@@ -24,5 +25,6 @@ feature = Feature(
         (UserChanged, service.withdraw_with_address),
     ),
     tasks={service.KIND: service.write_letter},
+    personal_data=service.personal_data,
     letters=Path(__file__).parent / "letters",
 )

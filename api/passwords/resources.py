@@ -7,10 +7,10 @@ from flask_restful import Resource
 from api.kit.addresses import client_address
 from api.kit.identity import PUBLIC, OwnerOr, caller
 from api.kit.operation import operation
-from api.kit.problems import Overloaded, TooManyAttempts
+from api.kit.problems import Overloaded, PermissionDenied, TooManyAttempts
 from api.passwords import service
+from api.users.credentials import PASSWORD_LIMIT, WrongPassword
 from api.users.identifiers import judge
-from api.users.service import PASSWORD_LIMIT, WrongPassword
 from schemas.passwords import PasswordChange, PasswordResetConfirm, PasswordResetCreate
 from schemas.users import UserPath
 
@@ -22,7 +22,7 @@ class UserPassword(Resource):
         path=UserPath(),
         body=judge(PasswordChange()),
         answer=(204, None),
-        problems=(WrongPassword, TooManyAttempts, Overloaded),
+        problems=(WrongPassword, PermissionDenied, TooManyAttempts, Overloaded),
         limit=PASSWORD_LIMIT,
         fresh=True,
     )
@@ -30,7 +30,7 @@ class UserPassword(Resource):
         """Change a password.
 
         The user's other sessions end at once. `current_password` may be null when an administrator
-        changes another user's. Needs a fresh sign-in.
+        changes another user's, who may do nothing that they may not. Needs a fresh sign-in.
         """
         service.change(caller(), user_id, current_password, new_password, client_address())
 

@@ -3,17 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from api.kit import mail, one_time, work
-from api.kit.config import PUBLIC_URL
+from api.kit import mail, one_time
 from api.kit.identity import Identity
 from api.kit.outbox import owe
-from api.kit.service import setting
 from api.kit.settings import Setting, integer
 from api.kit.validation import refuse
 from api.sessions import service as sessions
+from api.users import credentials, letters
 from api.users import service as users
-from api.users.models import User
-from api.users.service import PasswordChanged, UserChanged, UserDeleted
+from api.users.credentials import PasswordChanged
+from api.users.service import UserChanged, UserDeleted
 from schemas.base import NULL
 
 KIND = "password_reset"  # in the outbox, and of one-time tokens
@@ -37,13 +36,13 @@ def change(
 ) -> None:
     """Change a password and end the user's sessions, but for the caller's, in one unit of work.
 
-    Raises WrongPassword, NotFound, TooManyAttempts, ValidationFailed, or Overloaded when too many sign up
-    or in.
+    Raises WrongPassword, NotFound, PermissionDenied, TooManyAttempts, ValidationFailed, or Overloaded when
+    too many sign up or in.
     """
     if current_password is not None:
-        users.change_password(user_id, current_password, new_password, address)
+        credentials.change_password(user_id, current_password, new_password, address)
     elif user_id != caller.user_id:
-        users.set_password(user_id, new_password)
+        credentials.set_password(user_id, new_password, held=caller.permissions)
     else:
         raise refuse("current_password", NULL)
     sessions.end_all(user_id, keep=caller.session_id, reason="password_changed")
@@ -60,7 +59,7 @@ def write_letter(content: dict[str, Any]) -> None:
     if user is None or user.email is None or user.email_key is None:
         return
     if mail.may_be_asked_for(KIND, user.email):
-        _post(user, user.email, user.email_key)
+        letters.post_token(KIND, user, user.email, user.email_key, RESET_SECONDS, RESET_URL)
 
 
 def reset(token: str, new_password: str) -> None:
@@ -68,16 +67,8 @@ def reset(token: str, new_password: str) -> None:
 
     Raises ValidationFailed, or Overloaded when too many sign up or in.
     """
-    with work.reading():
-        seen = one_time.look_at(KIND, token)
-    if seen is None:
-        raise refuse("token", one_time.UNUSABLE)
-    hashed = users.hashed_password(seen.user_id, new_password)
-    proof = users.prove(KIND, token)
-    user = None if proof is None else users.reset_password(*proof, hashed)
-    if user is None:
-        raise refuse("token", one_time.UNUSABLE)
-    sessions.end_all(user.id, keep=None, reason="password_reset")
+    proof = credentials.set_by_token(KIND, token, new_password)
+    sessions.end_all(proof.user_id, keep=None, reason="password_reset")
 
 
 def withdraw(event: PasswordChanged | UserDeleted) -> None:
@@ -91,9 +82,6 @@ def withdraw_with_address(event: UserChanged) -> None:
         one_time.withdraw(event.user_id, KIND)
 
 
-def _post(user: User, address: str, key: str) -> None:
-    seconds = setting(RESET_SECONDS)
-    token = one_time.issue(KIND, user.id, key, seconds)
-    values: dict[str, Any] = {"name": user.display_name or user.username, "service": setting(PUBLIC_URL)}
-    values |= {"token": token, "link": mail.link(setting(RESET_URL), token), "minutes": seconds // 60}
-    mail.post("password_reset", address, user.locale, values)
+def personal_data(user_id: UUID) -> list[dict[str, Any]]:
+    """Return which letters with a token a user was sent."""
+    return one_time.held_about(user_id, KIND)

@@ -2,10 +2,17 @@
 
 from api.kit.feature import Feature
 from api.kit.identity import Authenticator, Identity, Permission
-from api.sessions import service
+from api.sessions import endings, service
 from api.sessions.commands import key
 from api.sessions.endings import IDLE_SECONDS, SessionsEnded
-from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, KEY_DAYS, KEY_SET_SECONDS
+from api.sessions.keys import (
+    ACCESS_TOKEN_SECONDS,
+    CLOCK_SKEW_SECONDS,
+    KEY_DAYS,
+    KEY_SET_SECONDS,
+    SigningKeyMade,
+    SigningKeyRetired,
+)
 from api.sessions.refreshing import (
     OVERLAP_SECONDS,
     REFRESH_LIMIT,
@@ -32,11 +39,14 @@ from api.sessions.service import (
     SESSIONS_PER_USER,
     UNVERIFIED_SIGN_IN,
     InvalidCredentials,
+    Reauthenticated,
     SessionStarted,
     UnverifiedSignIn,
 )
 from api.sessions.tokens import InvalidRefreshToken, init_tokens
-from api.users.service import UserDeleted
+from api.users.erasure import UsersErased
+from api.users.service import UserDeleted, UsersImported
+from api.users.standing import UserSuspended
 
 
 class _AccessTokens(Authenticator):
@@ -85,13 +95,22 @@ feature = Feature(
     problems=(InvalidCredentials, InvalidRefreshToken, RefreshTokenReused, SessionEnded),
     events=(
         SessionStarted,
+        Reauthenticated,
         UnverifiedSignIn,
         SessionsEnded,
+        SigningKeyMade,
+        SigningKeyRetired,
         RefreshTokenReuse,
         RefreshAfterEnd,
         RefreshTokenForged,
     ),
-    listeners=((UserDeleted, service.end_with_user),),
+    listeners=(
+        (UserDeleted, service.end_with_user),
+        (UserSuspended, service.end_with_suspension),
+        (UsersImported, service.end_with_import),
+        (UsersErased, endings.erase),
+    ),
+    personal_data=service.personal_data,
     authenticators=(_AccessTokens(),),
     commands=(key,),
     start=init_tokens,

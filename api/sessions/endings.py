@@ -1,5 +1,6 @@
 """When a session is live, how it ends, and who is told: services that verify tokens by themselves as well."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,14 +10,16 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api.kit import clock, work
-from api.kit.db import UtcDateTime, db
+from api.kit.db import UtcDateTime, among, db
 from api.kit.events import Event
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer
 from api.sessions.keys import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS
 from api.sessions.models import Revocation, Session
+from api.users.erasure import UsersErased
 
 DAY = 86400  # seconds
+NAMED_MAXIMUM = 20  # sessions that an entry of the audit trail names
 IDLE_SECONDS = Setting(
     "SESSION_IDLE_SECONDS", "A session ends when it is not used for so long.", 30 * DAY,
     integer(60, 3650 * DAY),
@@ -32,9 +35,15 @@ LIVE = (
 class SessionsEnded(Event):
     """Sessions of a user ended, before their time."""
 
+    actions = ("sessions_ended",)
     user_id: UUID
     session_ids: tuple[UUID, ...]
     reason: str
+
+    def details(self) -> dict[str, Any]:
+        """Return why, how many, and which: the first of them, for there may be thousands."""
+        named = [str(session_id) for session_id in self.session_ids[:NAMED_MAXIMUM]]
+        return {"reason": self.reason, "count": len(self.session_ids), "session_ids": named}
 
 
 def live_at(now: datetime) -> dict[str, Any]:
@@ -53,14 +62,27 @@ def end(user_id: UUID, *where: sa.ColumnElement[bool], reason: str) -> bool:
     ended = tuple(db.session.scalars(ending, live_at(now)))
     if ended:
         emit(SessionsEnded(user_id, ended, reason))
-        _tell(user_id, ended, reason)
+        _tell([(user_id, session_id) for session_id in ended], reason)
     return bool(ended)
 
 
 def end_user(user_id: UUID, reason: str) -> None:
     """End all sessions of a user, and tell that the user ended as well."""
     end(user_id, reason=reason)
-    _tell(user_id, [None], reason)
+    _tell([(user_id, None)], reason)
+
+
+def end_users(user_ids: Sequence[UUID], reason: str) -> None:
+    """End all sessions of users, by one statement, and tell that the users ended as well."""
+    ending = sa.update(Session).where(among(Session.user_id, user_ids), Session.ended_at.is_(None))
+    ending = ending.values(ended_at=clock.now(), ended_because=reason).returning(Session.user_id, Session.id)
+    ended: dict[UUID, list[UUID]] = defaultdict(list)
+    for user_id, session_id in db.session.execute(ending):
+        ended[user_id].append(session_id)
+    for user_id, session_ids in ended.items():
+        emit(SessionsEnded(user_id, tuple(session_ids), reason))
+    sessions = [(user_id, session_id) for user_id in ended for session_id in ended[user_id]]
+    _tell([*sessions, *((user_id, None) for user_id in user_ids)], reason)
 
 
 def revocations(since: int, limit: int) -> dict[str, Any]:
@@ -75,8 +97,14 @@ def revocations(since: int, limit: int) -> dict[str, Any]:
     }
 
 
-def _tell(user_id: UUID, session_ids: Sequence[UUID | None], reason: str) -> None:
-    """Add revocations, for sessions or with None for the user; forget those of no use any more.
+def erase(event: UsersErased) -> None:
+    """Forget the revocations of users who are erased; their sessions go with them."""
+    gone = sa.delete(Revocation).where(Revocation.user_id.in_(event.user_ids))
+    db.session.execute(gone.execution_options(synchronize_session=False))
+
+
+def _tell(endings: Sequence[tuple[UUID, UUID | None]], reason: str) -> None:
+    """Add revocations, of users' sessions or with None of the users; forget those of no use any more.
 
     The turn is held until the unit of work ends: whoever has read a number has read all below it.
     """
@@ -85,9 +113,10 @@ def _tell(user_id: UUID, session_ids: Sequence[UUID | None], reason: str) -> Non
     db.session.execute(sa.delete(Revocation).where(Revocation.ended_at < now - _useful()))
     rows = [
         {"session_id": session_id, "user_id": user_id, "reason": reason, "ended_at": now}
-        for session_id in session_ids
+        for user_id, session_id in endings
     ]
-    db.session.execute(sa.insert(Revocation), rows)
+    if rows:
+        db.session.execute(sa.insert(Revocation), rows)
 
 
 def _described(revocation: Revocation) -> dict[str, Any]:

@@ -22,8 +22,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.kit import clock, encoding, work
+from api.kit.actor import as_service
+from api.kit.events import Event
 from api.kit.secrets import Seal
-from api.kit.service import extension, setting
+from api.kit.service import emit, extension, setting
 from api.kit.settings import Setting, integer
 from api.sessions.models import SigningKey
 
@@ -48,6 +50,30 @@ ACCESS_TOKEN_SECONDS = Setting(
     integer(60, 86400),
 )
 T = TypeVar("T", bound=Any)
+
+
+@dataclass(frozen=True)
+class SigningKeyMade(Event):
+    """There is another key, which is to sign."""
+
+    actions = ("signing_key_made",)
+    kid: str
+
+    def details(self) -> dict[str, Any]:
+        return {"kid": self.kid}
+
+
+@dataclass(frozen=True)
+class SigningKeyRetired(Event):
+    """A key was ended at once, with all that it signed."""
+
+    actions = ("signing_key_retired",)
+    kid: str
+
+    def details(self) -> dict[str, Any]:
+        return {"kid": self.kid}
+
+
 log = structlog.get_logger(source="tessera.keys")
 
 
@@ -114,7 +140,9 @@ class Keyring:
         try:
             rows = stored()
             keys = self._open(rows)
-            if self._tend(rows, keys):
+            with as_service():
+                is_tended = self._tend(rows, keys)
+            if is_tended:
                 keys = self._open(stored())
             self._keys = keys
         except (DBAPIError, PoolTimeout) as error:
@@ -192,6 +220,7 @@ def retire(kid: str) -> bool:
         connection.execute(sa.delete(SigningKey).where(SigningKey.kid == kid))
         # Without a successor a key has no end.
         connection.execute(sa.update(SigningKey).where(SigningKey.number == newest).values(retires_at=None))
+        emit(SigningKeyRetired(kid))
     keyring().forget()
     return True
 
@@ -211,6 +240,7 @@ def make_key(seal: Seal, after: int, signs_from: datetime) -> bool:
         with work.apart() as connection:
             connection.execute(sa.insert(SigningKey).values(key))
             connection.execute(before.values(retires_at=signs_from + aftermath()))
+            emit(SigningKeyMade(str(key["kid"])))
     except IntegrityError:
         return False
     return True

@@ -59,6 +59,7 @@ class RefreshTokenReused(SignInAgain):
 class RefreshTokenReuse(Event):
     """An old refresh token came back: somebody else may have it. The session was ended."""
 
+    actions = ("authn_token_reuse",)
     user_id: UUID
     session_id: UUID
 

@@ -16,7 +16,7 @@ from api.sessions.keys import KEY_SET_SECONDS, keyring
 from api.sessions.refreshing import REFRESH_LIMIT, RefreshTokenReused, SessionEnded
 from api.sessions.service import Device, InvalidCredentials
 from api.sessions.tokens import InvalidRefreshToken
-from api.users.service import PASSWORD_LIMIT, WrongPassword
+from api.users.credentials import PASSWORD_LIMIT, WrongPassword
 from schemas.sessions import (
     AuthorizationServerAnswer,
     KeySetAnswer,

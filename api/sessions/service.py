@@ -7,26 +7,27 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.kit import attempts, clock, work
+from api.kit import clock, work
 from api.kit.config import PUBLIC_URL
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.identity import Identity
 from api.kit.ids import new_id
-from api.kit.pages import Page, page
+from api.kit.pages import Order, Page, page
 from api.kit.problems import InvalidToken, NotFound
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer, one_of
 from api.sessions import refreshing, tokens
-from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, live_at
+from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, end_users, live_at
 from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
 from api.sessions.refreshing import RefreshTokenReuse as RefreshTokenReuse  # for leaves that listen
 from api.sessions.tokens import SignInAgain
-from api.users import identifiers
+from api.users import credentials, roles, signing_up
 from api.users import service as users
 from api.users.models import ACTIVE, User
-from api.users.service import UserDeleted
+from api.users.service import UserDeleted, UsersImported
+from api.users.standing import UserSuspended
 
 ABSOLUTE_SECONDS = Setting(
     "SESSION_ABSOLUTE_SECONDS", "A session ends so long after the sign-in, used or not.", 90 * DAY,
@@ -44,6 +45,19 @@ UNVERIFIED_SIGN_IN = Setting(
 )
 LAST_USE_SECONDS = 60  # between two notes of when a session was used last
 KEPT_DAYS = 30  # for which a session is kept after its end
+_PERSONAL = (
+    "id",
+    "device_name",
+    "user_agent",
+    "ip",
+    "amr",
+    "created_at",
+    "authenticated_at",
+    "last_used_at",
+    "expires_at",
+    "ended_at",
+    "ended_because",
+)
 
 
 # Statements are built once: building one costs more than SQLite takes to answer it.
@@ -99,6 +113,8 @@ class InvalidCredentials(SignInAgain):
 class SessionStarted(Event):
     """Somebody signed in."""
 
+    actions = ("authn_login_success",)
+    by_subject = True
     user_id: UUID
     session_id: UUID
 
@@ -107,7 +123,20 @@ class SessionStarted(Event):
 class UnverifiedSignIn(Event):
     """Somebody has the right password, and may not sign in before their address is confirmed."""
 
+    actions = (credentials.LOGIN_FAILED,)
     user_id: UUID
+
+    def details(self) -> dict[str, Any]:
+        return {"reason": "address_not_confirmed"}
+
+
+@dataclass(frozen=True)
+class Reauthenticated(Event):
+    """Somebody who is signed in proved again who they are."""
+
+    actions = ("authn_reauthenticated",)
+    user_id: UUID
+    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -124,10 +153,10 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
     Raises InvalidCredentials, TooManyAttempts, or Overloaded when too many sign up or in.
     """
     key = keyring().signing()
-    with attempts.attempt([identifiers.subject_of(identifier)], device.ip):
-        user = users.with_password(identifier, password)
-        if user is None:
-            raise InvalidCredentials()
+    try:
+        user = credentials.with_password(identifier, password, device.ip)
+    except credentials.WrongPassword:
+        raise InvalidCredentials() from None
     if not _may_sign_in(user):
         emit(UnverifiedSignIn(user.id))
         raise InvalidCredentials()
@@ -151,19 +180,20 @@ def reauthenticate(caller: Identity, password: str, address: str | None) -> dict
     Raises WrongPassword, TooManyAttempts, Overloaded, or InvalidToken when the session ended meanwhile.
     """
     key = keyring().signing()
-    user = users.with_own_password(caller.user_id, password, address)
+    user = credentials.with_own_password(caller.user_id, password, address)
     session = db.session.scalar(_AUTHENTICATE_AGAIN, {"session_id": caller.session_id} | live_at(clock.now()))
     if session is None:
         raise InvalidToken()
+    emit(Reauthenticated(user.id, session.id))
     return _with_tokens(key, session, users.touch(user.id))
 
 
 def authenticate(access_token: str) -> Identity:
     """Return whose token it is; raises InvalidToken unless its session and its user are live.
 
-    One query: a session that was signed out is refused at the next request. The first use of what a
-    refresh gave is noted as well, and once a minute the use of the session; by the next use when that
-    cannot be done now.
+    One query, and for roles that somebody made one more: a session that was signed out is refused at the
+    next request. The first use of what a refresh gave is noted as well, and once a minute the use of the
+    session; by the next use when that cannot be done now.
     """
     user_id, session_id, generation, _kid = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
@@ -176,16 +206,16 @@ def authenticate(access_token: str) -> Identity:
     if is_first_use or row.last_used_at <= long_ago:
         use = {"session_id": session_id, "used": generation, "now": now, "long_ago": long_ago}
         work.note(_NOTE_USE, use)
-    return Identity(user_id, session_id, users.permissions_of(row.roles), row.authenticated_at, record=row)
+    return Identity(user_id, session_id, roles.permissions_of(row.roles), row.authenticated_at, record=row)
 
 
 def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | None) -> Page:
     """Return a page of a user's live sessions, the newest first; raises NotFound for no user."""
     users.get(user_id)
     query = sa.select(Session).where(Session.user_id == user_id, *LIVE).params(live_at(clock.now()))
-    order = (Session.created_at, Session.id)
+    order = Order((Session.created_at, Session.id), descending=True)
     filters = {"user_id": str(user_id)}
-    found = page(query, order, descending=True, limit=limit, cursor=cursor, filters=filters)
+    found = page(query, order, limit=limit, cursor=cursor, filters=filters)
     return Page([_described(session, current) for session in found.items], found.next_cursor)
 
 
@@ -228,6 +258,24 @@ def end_with_user(event: UserDeleted) -> None:
     end_user(event.user_id, reason="user_deleted")
 
 
+def end_with_suspension(event: UserSuspended) -> None:
+    """End all sessions of a user who was suspended."""
+    end_all(event.user_id, keep=None, reason="user_suspended")
+
+
+def end_with_import(event: UsersImported) -> None:
+    """End all sessions of users to whom a file gave another password or status."""
+    if event.signed_out:
+        end_users(event.signed_out, reason="user_imported")
+
+
+def personal_data(user_id: UUID) -> list[dict[str, Any]]:
+    """Return all sessions of a user that are kept, those that have ended as well."""
+    columns = [getattr(Session, name) for name in _PERSONAL]
+    query = sa.select(*columns).where(Session.user_id == user_id).order_by(Session.created_at, Session.id)
+    return [dict(row) for row in db.session.execute(query).mappings()]
+
+
 def authorization_server() -> dict[str, Any]:
     """Return where to find what verifies access tokens."""
     url = setting(PUBLIC_URL)
@@ -243,7 +291,7 @@ def authorization_server() -> dict[str, Any]:
 
 def _may_sign_in(user: User) -> bool:
     """Tell whether a user with the right password may: else signing in told what private sign-up hides."""
-    may_unverified = setting(UNVERIFIED_SIGN_IN) == "allowed" and setting(users.SIGN_UP) != "private"
+    may_unverified = setting(UNVERIFIED_SIGN_IN) == "allowed" and setting(signing_up.SIGN_UP) != "private"
     return may_unverified or user.email is None or user.email_verified
 
 
@@ -288,7 +336,7 @@ def _with_tokens(key: Key, session: Session, user: User) -> dict[str, Any]:
             "sid": str(session.id),
             "gen": session.generation,
             "roles": user.roles,
-            "scope": " ".join(sorted(users.permissions_of(user.roles))),
+            "scope": " ".join(sorted(roles.permissions_of(user.roles))),
             "amr": session.amr,
             "auth_time": int(session.authenticated_at.timestamp()),
         },

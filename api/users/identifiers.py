@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,21 +13,39 @@ from precis_i18n import get_profile
 
 from api.kit.config import PUBLIC_URL, SERVICE_NAME
 from api.kit.hashing import comparable_password
+from api.kit.look_alikes import skeleton
 from api.kit.password_lists import PasswordList
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.service import extension, setting
+from api.kit.settings import Setting, words
 from schemas.base import CHARACTERS, UNSTORABLE, Message, Request
-from schemas.users import EMAIL_MAXIMUM, PASSWORD_BYTES, PASSWORD_MINIMUM, USERNAME_MAXIMUM
+from schemas.users import (
+    EMAIL_MAXIMUM,
+    PASSWORD_BYTES,
+    PASSWORD_MINIMUM,
+    SKELETON_MAXIMUM,
+    USERNAME_MAXIMUM,
+)
 
 NAME_MINIMUM = 4  # characters: shorter names stand in too many passwords by chance
 LOCAL_PART_BYTES = 64  # RFC 5321 section 4.5.3.1.1
 _USERNAME = get_profile("UsernameCaseMapped")  # RFC 8265 section 3.3
+_PLAIN_USERNAME = re.compile(f"[!-?A-~]{{1,{USERNAME_MAXIMUM}}}")  # ASCII that is seen, less the @
+# Letters of which PRECIS does no more than to lower the case: Latin, Cyrillic, Hangul, Hiragana, Han.
+_SIMPLE_USERNAME = re.compile(
+    "[!-?A-~\u00c0-\u00d6\u00d8-\u00de\u00e0-\u00f6\u00f8-\u00ff\u0410-\u044f\u0401\u0451"
+    "\uac00-\ud7a3\u3041-\u3096\u4e00-\u9fff]{1,40}"
+)
+_PLAIN_EMAIL = re.compile(
+    r"(?=[^@]{1,64}@.{1,180}\Z)[a-z0-9]+(?:[._+-][a-z0-9]+){0,9}@(?P<domain>[a-z0-9.-]+)"
+)
 _NO_USERNAME = Message("invalid_username", "Must be a name of letters and digits, without spaces or @.")
 _NO_EMAIL = Message("invalid_email", "Must be an e-mail address.")
 TOO_COMMON = Message("password_too_common", "Is known to attackers, who try it first: choose another.")
 CONTAINS_NAME = Message(
     "password_contains_name", "May not contain the username, the e-mail address or the name of the service."
 )
+RESERVED = Message("username_reserved", "Is reserved, or looks like a name that is: choose another.")
 _TOO_LONG = Message("too_long", "Is too long once it is normalised.")
 # Characters that nobody sees: Default_Ignorable_Code_Point of the Unicode character database.
 _INVISIBLE = re.compile(
@@ -44,11 +63,35 @@ class Unfit(ValidationError):
         self.message = message
 
 
-def judge(schema: Request) -> Request:
-    """Let the schema refuse what is unfit, together with everything else that it refuses."""
-    for name, normalise in _NORMALISE.items():
-        if name in schema.fields:
-            schema.fields[name].validators.append(normalise)
+def _reserved(value: str) -> tuple[str, ...]:
+    """Read usernames separated by commas, as what looks like them is compared."""
+    return tuple(map(skeleton, words(value)))
+
+
+# The mailboxes of RFC 2142, whom people take for those who run a service, and words of our own paths.
+_RESERVED = (
+    "abuse, admin, administrator, anonymous, api, contact, everyone, guest, help, hostmaster, info, "
+    "marketing, me, moderator, no-reply, nobody, noc, noreply, null, official, owner, postmaster, root, "
+    "sales, security, staff, superuser, support, sysadmin, system, undefined, webmaster"
+)
+RESERVED_USERNAMES: Setting[tuple[str, ...]] = Setting(
+    "RESERVED_USERNAMES",
+    "Usernames that only administrators give, and whatever looks like them, separated by commas; a comma "
+    "alone reserves none.",
+    words(_RESERVED),
+    _reserved,
+    default_text=f"`{_RESERVED}`",
+)
+
+
+def judge(schema: Request, **more: Callable[[str], object]) -> Request:
+    """Let the schema refuse what is unfit, together with everything else that it refuses.
+
+    `more` are further judges of fields, by the field's name, that raise Unfit.
+    """
+    for name, judge_field in [*_NORMALISE.items(), *more.items()]:
+        if name in schema.fields:  # whose list of validators all schemas of the class share
+            schema.fields[name].validators = [*schema.fields[name].validators, judge_field]
     schema.rules.append(_refuse_names)
     return schema
 
@@ -90,11 +133,23 @@ def service_names(public_url: str) -> list[str]:
     return sorted({SERVICE_NAME.lower(), *domain})
 
 
+def refuse_reserved(username: str) -> None:
+    """Raise Unfit for a username that only administrators give."""
+    if skeleton(username) in setting(RESERVED_USERNAMES):
+        raise Unfit(RESERVED)
+
+
 def key_of(identifier: str) -> tuple[str, str] | None:
     """Return (column, value) to look an identifier up by, or None when nobody can have it."""
     name = "email" if "@" in identifier else "username"
+    key = comparable(name, identifier)
+    return None if key is None else (f"{name}_key", key)
+
+
+def comparable(name: str, value: str) -> str | None:
+    """Return the key of a `username` or `email`, or None when nobody can have it."""
     try:
-        return f"{name}_key", _NORMALISE[name](identifier)[f"{name}_key"]
+        return _NORMALISE[name](value)[f"{name}_key"]
     except Unfit:
         return None
 
@@ -124,6 +179,12 @@ def _loose(text: str) -> str:
 
 
 def _username(username: str) -> dict[str, str]:
+    """Return a name with its key and skeleton; those of plain ASCII, and some keys, need no tables."""
+    if _PLAIN_USERNAME.fullmatch(username):
+        key = username.lower()
+        return {"username": username, "username_key": key, "username_skeleton": key}
+    if _SIMPLE_USERNAME.fullmatch(username) and len(seen := skeleton(username)) <= SKELETON_MAXIMUM:
+        return {"username": username, "username_key": username.lower(), "username_skeleton": seen}
     shown = unicodedata.normalize("NFC", username)
     try:
         key = _USERNAME.enforce(username)
@@ -131,13 +192,33 @@ def _username(username: str) -> dict[str, str]:
         raise Unfit(_NO_USERNAME) from error
     if "@" in key:
         raise Unfit(_NO_USERNAME)
-    if max(len(shown), len(key)) > USERNAME_MAXIMUM:
+    seen = skeleton(shown)
+    if max(len(shown), len(key)) > USERNAME_MAXIMUM or len(seen) > SKELETON_MAXIMUM:
         raise Unfit(_TOO_LONG)
-    return {"username": shown, "username_key": key}
+    return {"username": shown, "username_key": key, "username_skeleton": seen}
 
 
 def _email(email: str) -> dict[str, str]:
-    """Return an address and its key; what only looks like one (a full-width dot) is none."""
+    """Return an address and its key; what only looks like one (a full-width dot) is none.
+
+    Of a plain one the domain alone is judged by all rules, and remembered: many addresses share it.
+    """
+    if (plain := _PLAIN_EMAIL.fullmatch(email)) and _is_plain_domain(plain["domain"]):
+        return {"email": email, "email_key": email}
+    return _any_email(email)
+
+
+@lru_cache(maxsize=4096)
+def _is_plain_domain(domain: str) -> bool:
+    """Tell whether addresses of the domain are good, and stored as they are given."""
+    address = f"a@{domain}"
+    try:
+        return _any_email(address) == {"email": address, "email_key": address}
+    except Unfit:
+        return False
+
+
+def _any_email(email: str) -> dict[str, str]:
     composed = unicodedata.normalize("NFC", email)
     seems = unicodedata.normalize("NFKC", email).replace("\u3002", ".")  # as IDNA takes that stop
     if _INVISIBLE.search(email) or seems != composed:

@@ -1,6 +1,6 @@
 """What can be done with users, whoever asks for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,54 +9,24 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
-from api.kit import attempts, clock, one_time, work
+from api.kit import clock, one_time
 from api.kit.conditional import Precondition
 from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
-from api.kit.hashing import Hasher
-from api.kit.ids import new_id
-from api.kit.outbox import owe
-from api.kit.pages import Page, page
-from api.kit.problems import NotFound, Overloaded, Problem, ValidationFailed
-from api.kit.service import emit, extension, service
-from api.kit.settings import Limit, Setting, limit, one_of, some_of
+from api.kit.problems import NotFound, Problem, ValidationFailed
+from api.kit.service import emit, service
 from api.kit.validation import refuse
-from api.users import identifiers
-from api.users.models import ACTIVE, DELETED, User
+from api.users import identifiers, roles
+from api.users.models import DELETED, User
 from schemas.base import Message
 from schemas.users import METADATA_MAXIMUM
-
-SIGN_UP_TASK = "sign_up"  # in the outbox
-ADMIN = "admin"  # the role that has every permission
-SIGN_UP = Setting(
-    "SIGN_UP",
-    "Who may sign up: with `closed` only whoever has the permission `users:write`; with `private` everybody, "
-    "and only a letter tells whether there was an account already.",
-    "open",
-    one_of("open", "closed", "private"),
-)
-IDENTIFIERS: Setting[tuple[str, ...]] = Setting(
-    "IDENTIFIERS",
-    "What signing up must give: `username`, `email` or both.",
-    ("username", "email"),
-    some_of("username", "email"),
-    default_text="`username,email`",
-)
-
-SIGN_UP_LIMIT = Setting("SIGN_UP_LIMIT", "Sign-ups of one client address (IPv6: /64).", Limit(30, 60), limit)
-PASSWORD_LIMIT = Setting(
-    "PASSWORD_LIMIT",
-    "Sign-ins and other requests with a password of one client address (IPv6: /64), right or wrong.",
-    Limit(100, 60),
-    limit,
-)
 
 
 class UsernameTaken(Problem):
     status = 409
     code = "username_taken"
     title = "The username is taken"
-    detail = "Another account has this username."
+    detail = "Another account has this username, or one that looks like it."
     remedy = "Choose another username, or sign in."
 
 
@@ -68,22 +38,16 @@ class EmailTaken(Problem):
     remedy = "Sign in, or use another address."
 
 
-class WrongPassword(Problem):
-    status = 403
-    code = "wrong_password"
-    title = "The password is not right"
-    detail = "The password is not the one of the account."
-    remedy = "Send the account's current password, or reset it."
-
-
-_NOTHING_PENDING = {"pending_email": None, "pending_email_key": None}
-_TAKEN = {"uq_users_username_key": UsernameTaken, "uq_users_email_key": EmailTaken}
+NOTHING_PENDING = {"pending_email": None, "pending_email_key": None}
+UNIQUE = {"email_key": EmailTaken, "username_key": UsernameTaken, "username_skeleton": UsernameTaken}
+TAKEN = {f"uq_users_{column}": problem for column, problem in UNIQUE.items()}
 
 
 @dataclass(frozen=True)
 class UserCreated(Event):
     """Somebody has an account now."""
 
+    actions = ("user_created",)
     user_id: UUID
 
 
@@ -100,8 +64,18 @@ class SignUpRefused(Event):
 class UserChanged(Event):
     """Something that the user or an administrator writes has changed."""
 
+    actions = ("user_updated", "email_changed")
     user_id: UUID
     members: frozenset[str]
+
+    @property
+    def action(self) -> str:
+        return "email_changed" if "email_key" in self.members else "user_updated"
+
+    def details(self) -> dict[str, Any]:
+        """Return the names of the members, as clients call them."""
+        names = {name.removeprefix("user_") for name in self.members}
+        return {"members": sorted(name for name in names if not name.endswith(("_key", "_skeleton")))}
 
 
 @dataclass(frozen=True)
@@ -115,22 +89,43 @@ class EmailChangeRequested(Event):
 class UserDeleted(Event):
     """An account was deleted: it can do nothing any more."""
 
+    actions = ("user_deleted",)
     user_id: UUID
 
 
 @dataclass(frozen=True)
-class PasswordChanged(Event):
-    """An account has another password now."""
+class UsersImported(Event):
+    """Rows of a file became users, or changed them: no other event tells of each.
 
-    user_id: UUID
+    `by` is the user who brought the file, None for the command line; `signed_out` are those of the updated
+    whose password or status is another now.
+    """
+
+    actions = ("users_imported",)
+    import_id: UUID
+    by: UUID | None
+    created: int
+    updated: tuple[UUID, ...]
+    signed_out: tuple[UUID, ...]
+
+    def details(self) -> dict[str, Any]:
+        """Return of which import, by whom, and how many; the import knows the rest."""
+        by = None if self.by is None else str(self.by)
+        counts = {"created": self.created, "updated": len(self.updated)}
+        return {"import_id": str(self.import_id), "by": by, **counts}
 
 
 # A user's columns, by their attributes' names, for statements that need no entity.
 ROW = [
     attribute.columns[0].label(attribute.key)
     for attribute in sa.inspect(User).column_attrs
-    if attribute.key != "password_hash"
+    if attribute.key not in ("password_hash", "search_text")
 ]
+_PROFILE = {
+    name.removeprefix("user_"): name
+    for name in (column.key for column in sa.inspect(User).column_attrs)
+    if name not in ("password_hash", "version") and not name.endswith(("_key", "_skeleton"))
+}
 # Built once: building it costs more than SQLite takes to answer it.
 _TOUCH = (
     sa.update(User)
@@ -145,73 +140,30 @@ _TOUCH = (
 )
 
 
-def sign_up(
-    *, password: str, roles: Iterable[str] = (), user_metadata: dict[str, Any] | None = None, **profile: Any
-) -> User:
-    """Create an active user; `profile` holds username, email, display_name and locale.
-
-    Raises ValidationFailed, UsernameTaken, EmailTaken, or Overloaded when too many sign up or in.
-    """
-    stored = _stored(password, profile)
-    _refuse_taken(stored)
-    stored["password_hash"] = hasher().hash(stored.pop("password"))
-    return _create(stored, profile | {"user_metadata": user_metadata or {}}, roles)
-
-
-def request_sign_up(*, password: str, user_metadata: dict[str, Any] | None = None, **profile: Any) -> None:
-    """Owe somebody an account: the same work whether or not there is one already.
-
-    Raises ValidationFailed, or Overloaded when too many sign up or in.
-    """
-    stored = _stored(password, profile)
-    stored["password_hash"] = hasher().hash(stored.pop("password"))
-    owe(SIGN_UP_TASK, {"stored": stored, "profile": profile | {"user_metadata": user_metadata or {}}})
-
-
-def finish_sign_up(content: dict[str, Any]) -> None:
-    """Create the account that is owed, or tell its address why not."""
-    stored, profile = content["stored"], content["profile"]
-    try:
-        _refuse_taken(stored)
-    except (EmailTaken, UsernameTaken) as refusal:
-        taken = "email" if isinstance(refusal, EmailTaken) else "username"
-        emit(SignUpRefused(stored["email"], profile.get("locale"), taken))
-    else:
-        _create(stored, profile, roles=())
-
-
-def _stored(password: str, profile: dict[str, Any]) -> dict[str, str]:
-    """Take the identifiers out of a profile, and return what is stored of them and of the password."""
-    given = {name: profile.pop(name) for name in ("username", "email") if name in profile}
-    return identifiers.columns(**given, password=password)
-
-
-def _create(stored: Mapping[str, str], profile: Mapping[str, Any], roles: Iterable[str]) -> User:
-    now = clock.now()
-    user = User(
-        id=new_id(),
-        password_changed_at=now,
-        **stored,
-        **profile,
-        email_verified=False,
-        status=ACTIVE,
-        roles=sorted(roles),
-        app_metadata={},
-        created_at=now,
-        updated_at=now,
-    )
-    with refusing_duplicates(_TAKEN):
-        db.session.add(user)
-    emit(UserCreated(user.id))
-    return user
-
-
 def get(user_id: UUID) -> User:
     """Return a user; raises NotFound."""
     user = db.session.get(User, user_id)
     if user is None:
         raise NotFound()
     return user
+
+
+def profile_of(user_id: UUID) -> dict[str, Any]:
+    """Return all that a user's row holds, but for the password's hash and what is only compared.
+
+    Raises NotFound.
+    """
+    user = get(user_id)
+    return {name: getattr(user, member) for name, member in _PROFILE.items()}
+
+
+def find(identifier: str) -> User | None:
+    """Return the user of a username or an address, deleted or not, or None."""
+    key = identifiers.key_of(identifier)
+    if key is None:
+        return None
+    column, value = key
+    return db.session.scalar(sa.select(User).where(getattr(User, column) == value))
 
 
 def locked(user_id: UUID) -> User:
@@ -237,42 +189,48 @@ def prove(purpose: str, token: str) -> one_time.Proof | None:
     return None
 
 
-def list_page(*, limit: int, cursor: str | None, sort: str) -> Page:
-    """Return a page of all users; raises ValidationFailed for a cursor that is not this list's."""
-    order = (User.created_at, User.id)
-    return page(sa.select(User), order, descending=sort.startswith("-"), limit=limit, cursor=cursor)
-
-
 def etag(user: User) -> str:
     """Return the entity tag of a user: it changes with what is written, not with being seen."""
     return f"{user.id}.{user.version}"
 
 
-def change(user_id: UUID, changes: Mapping[str, Any], precondition: Precondition, *, by_owner: bool) -> User:
+def change(
+    user_id: UUID,
+    changes: Mapping[str, Any],
+    precondition: Precondition,
+    *,
+    by_owner: bool,
+    held: frozenset[str],
+) -> User:
     """Apply a merge patch (RFC 7396) to a user in the state that the caller expects.
 
     The owner's change of address is pending until it is confirmed, if there is who has it confirmed; it
     is taken back by the address that they have.
-    Raises NotFound, PreconditionFailed, ValidationFailed, UsernameTaken or EmailTaken.
+    Nobody changes a user who may do what they, by the permissions that they hold, may not: with another
+    address one takes an account over. Raises NotFound, PermissionDenied, PreconditionFailed,
+    ValidationFailed, UsernameTaken or EmailTaken.
     """
     user = locked(user_id)
+    require_power(held, user)
     precondition.check(etag(user))
     changes = dict(changes)
     given = {name: changes.pop(name) for name in ("username", "email") if name in changes}
     changes |= identifiers.columns(**given)
+    if changes.get("username") == user.username:
+        changes.pop("username_skeleton", None)  # they may have none: see the migration 0005
     for name in ("user_metadata", "app_metadata"):
         if name in changes:
             changes[name] = _merged_metadata(name, getattr(user, name), changes[name])
     if "email" not in changes:
-        return _apply(user, changes)
+        return apply(user, changes)
     if changes["email_key"] == user.email_key:
-        return _apply(user, changes | _NOTHING_PENDING)
+        return apply(user, changes | NOTHING_PENDING)
     if by_owner and service().events.are_heard(EmailChangeRequested):
         changes |= {"pending_email": changes.pop("email"), "pending_email_key": changes.pop("email_key")}
-        changed = _apply(user, changes)
+        changed = apply(user, changes)
         emit(EmailChangeRequested(user_id))
         return changed
-    return _apply(user, changes | {"email_verified": False} | _NOTHING_PENDING)
+    return apply(user, changes | {"email_verified": False} | NOTHING_PENDING)
 
 
 def with_email(email: str) -> User | None:
@@ -300,106 +258,31 @@ def confirm_email(user_id: UUID, address: str) -> User | None:
     """
     user = locked(user_id)
     if address == user.email_key:
-        return _apply(user, {"email_verified": True})
+        return apply(user, {"email_verified": True})
     if address != user.pending_email_key:
         return None
     theirs = {"email": user.pending_email, "email_key": address, "email_verified": True}
-    return _apply(user, theirs | _NOTHING_PENDING)
+    return apply(user, theirs | NOTHING_PENDING)
 
 
-def delete(user_id: UUID, precondition: Precondition) -> None:
-    """Delete a user softly; raises NotFound or PreconditionFailed."""
+def delete(user_id: UUID, precondition: Precondition, *, held: frozenset[str]) -> None:
+    """Delete a user softly, by whoever holds some permissions.
+
+    Raises NotFound, PermissionDenied, PreconditionFailed or LastAdministrator.
+    """
     user = locked(user_id)
+    require_power(held, user)
     precondition.check(etag(user))
+    roles.keep_an_administrator(user)
     user.status = DELETED
     user.deleted_at = user.updated_at = clock.now()
     db.session.flush()
     emit(UserDeleted(user_id))
 
 
-def with_password(identifier: str, password: str) -> User | None:
-    """Return the active user who has both, or None: at the same cost whoever is asked for.
-
-    Holds no connection while it hashes. A hash that was made otherwise is renewed. Raises
-    Overloaded when too many sign up or in.
-    """
-    with work.reading():
-        user = _find(identifier)
-    return _proven(user, password)
-
-
-def with_own_password(user_id: UUID, password: str, address: str | None) -> User:
-    """Return an active user whose password it is.
-
-    Raises WrongPassword, NotFound, TooManyAttempts, or Overloaded when too many sign up or in.
-    """
-    with work.reading():
-        seen = get(user_id)
-    with attempts.attempt(_subjects(seen), address):
-        user = _proven(seen, password)
-        if user is None:
-            raise WrongPassword()
-    return user
-
-
-def set_password(user_id: UUID, new_password: str) -> None:
-    """Give a user another password, whoever knows the old one.
-
-    Raises NotFound, ValidationFailed, or Overloaded when too many sign up or in.
-    """
-    with work.reading():
-        seen = get(user_id)
-    hashed = hasher().hash(_fit(new_password, seen))
-    _set_password(locked(user_id), hashed)
-
-
-def change_password(user_id: UUID, current_password: str, new_password: str, address: str | None) -> None:
-    """Give a user another password in place of the current one.
-
-    Raises WrongPassword, NotFound, TooManyAttempts, ValidationFailed, or Overloaded when too many sign up
-    or in.
-    """
-    with work.reading():
-        seen = get(user_id)
-    fit = _fit(new_password, seen)
-    with attempts.attempt(_subjects(seen), address):
-        if not _has_password(seen, current_password):
-            raise WrongPassword()
-        hashed = hasher().hash(fit)
-        user = locked(user_id)
-        if user.password_changed_at != seen.password_changed_at:
-            raise WrongPassword()
-    _set_password(user, hashed)
-
-
-def hashed_password(user_id: UUID, new_password: str) -> str:
-    """Return what is stored of a password that is to become a user's, before a unit of work begins.
-
-    Raises NotFound, ValidationFailed, or Overloaded when too many sign up or in.
-    """
-    with work.reading():
-        user = get(user_id)
-    return hasher().hash(_fit(new_password, user))
-
-
-def reset_password(user_id: UUID, address: str, hashed: str) -> User | None:
-    """Give a user who reads the letters of an address another password; that proves the address as well.
-
-    Return None when the address is not theirs any more. Raises NotFound.
-    """
-    user = locked(user_id)
-    if user.email_key != address:
-        return None
-    _set_password(user, hashed)
-    return _apply(user, {"email_verified": True})
-
-
-def _set_password(user: User, hashed: str) -> None:
-    """Give a user another password; whoever knew the old one may have wished for another address."""
-    change = sa.update(User).where(User.id == user.id)
-    db.session.execute(change.values(password_hash=hashed, password_changed_at=clock.now()))
-    emit(PasswordChanged(user.id))
-    _apply(user, _NOTHING_PENDING)
+def require_power(held: frozenset[str], user: User) -> None:
+    """Raise PermissionDenied unless whoever holds some permissions may do all that a user may."""
+    roles.require(held, roles.permissions_of(user.roles))
 
 
 def touch(user_id: UUID) -> User:
@@ -411,53 +294,11 @@ def touch(user_id: UUID) -> User:
     return seen or get(user_id)
 
 
-def permissions_of(roles: Iterable[str]) -> frozenset[str]:
-    """Return what the roles allow today."""
-    if ADMIN not in roles:
-        return frozenset()
-    return frozenset(permission.name for permission in service().permissions)
-
-
-def hasher() -> Hasher:
-    found: Hasher = extension("tessera.hasher")
-    return found
-
-
-def _refuse_taken(stored: Mapping[str, str]) -> None:
-    """Refuse what is plainly taken before hashing for it; the index judges those who come at once."""
-    with work.reading():
-        for column, problem in (("email_key", EmailTaken), ("username_key", UsernameTaken)):
-            taken = sa.select(sa.literal(1)).where(getattr(User, column) == stored.get(column))
-            if column in stored and db.session.scalar(taken):
-                raise problem()
-
-
-def _subjects(user: User) -> list[str]:
-    """Return what attempts for a user are counted by: whatever they may sign in with."""
-    given = {"username_key": user.username_key, "email_key": user.email_key}
-    return [identifiers.subject(column, key) for column, key in given.items() if key is not None]
-
-
-def _fit(new_password: str, user: User) -> str:
-    """Return a password that may become a user's; raises ValidationFailed."""
-    stored = identifiers.columns(new_password=new_password)
-    if identifiers.contains_name(stored["password"], user.username, user.email):
-        raise refuse("new_password", identifiers.CONTAINS_NAME)
-    return stored["password"]
-
-
-def _find(identifier: str) -> User | None:
-    key = identifiers.key_of(identifier)
-    if key is None:
-        return None
-    column, value = key
-    return db.session.scalar(sa.select(User).where(getattr(User, column) == value))
-
-
-def _apply(user: User, changes: Mapping[str, Any]) -> User:
+def apply(user: User, changes: Mapping[str, Any]) -> User:
+    """Write to a locked user what differs, and tell of it; raises UsernameTaken or EmailTaken."""
     changed = frozenset(name for name, value in changes.items() if getattr(user, name) != value)
     if changed:
-        with refusing_duplicates(_TAKEN):
+        with refusing_duplicates(TAKEN):
             for name in changed:
                 setattr(user, name, changes[name])
             user.updated_at = clock.now()
@@ -484,34 +325,3 @@ def _merge(target: Any, patch: Any) -> Any:
         else:
             kept[name] = _merge(kept.get(name), value)
     return kept
-
-
-def _renewed_hash(hashed: str, password: str) -> str | None:
-    """Return a hash as it is made today when the old one is not; not worth a refusal."""
-    try:
-        return hasher().hash(password) if hasher().is_outdated(hashed) else None
-    except Overloaded:
-        return None
-
-
-def _proven(seen: User | None, password: str) -> User | None:
-    """Return the user, locked, if active and of this password: at the same cost if there is none."""
-    right = _has_password(seen, password)
-    if seen is None or not right or seen.status != ACTIVE:
-        return None
-    return _confirmed(seen, _renewed_hash(seen.password_hash, password))
-
-
-def _has_password(user: User | None, password: str) -> bool:
-    hashed = None if user is None else user.password_hash
-    return hasher().verify(hashed, password)
-
-
-def _confirmed(seen: User, renewed_hash: str | None) -> User | None:
-    """Return the user, locked, if active and of the same password as seen; store a renewed hash."""
-    user = db.session.get(User, seen.id, with_for_update=True)
-    if user is None or user.status != ACTIVE or user.password_changed_at != seen.password_changed_at:
-        return None
-    if renewed_hash is not None:
-        db.session.execute(sa.update(User).where(User.id == user.id).values(password_hash=renewed_hash))
-    return user

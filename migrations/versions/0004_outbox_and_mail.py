@@ -41,8 +41,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("users") as batch:
-        batch.drop_column("pending_email_key")
-        batch.drop_column("pending_email")
+    op.drop_column("users", "pending_email_key")  # not in a batch: SQLite would lose what refers to users
+    op.drop_column("users", "pending_email")
     op.drop_table("one_time_tokens")
     op.drop_table("outbox")

@@ -18,8 +18,8 @@ ME = "/v1/users/me"
 DAY = 86400  # seconds that a token is good
 
 
-def confirm(client: ContractClient, token: str) -> TestResponse:
-    return client.post("/v1/email-verifications/confirm", json={"token": token})
+def confirm(client: ContractClient, token: str, **more: str) -> TestResponse:
+    return client.post("/v1/email-verifications/confirm", json={"token": token} | more)
 
 
 def ask(person: Person) -> None:

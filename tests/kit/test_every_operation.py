@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -22,8 +22,12 @@ from flask_restful import Resource
 from werkzeug.exceptions import RequestTimeout
 from werkzeug.test import TestResponse
 
+from api.bulk import service as bulk
+from api.kit import work
 from api.kit.feature import Feature
 from api.sessions import tokens
+from api.users import standing
+from api.users.roles import every_permission
 from tests.kit.conftest import MakeOffline
 from tests.support.clients import (
     PASSWORD,
@@ -36,10 +40,15 @@ from tests.support.clients import (
 )
 from tests.support.contract import METHODS
 from tests.support.mail import one_time_token
+from tests.support.roles import new_holder, new_role
 from tests.support.signing import foreign_key, signing_key
 
 BODY_LIMIT = 65536  # bytes
-TOKENS = {"confirmEmail": "email_verification", "confirmPasswordReset": "password_reset"}
+TOKENS = {
+    "confirmEmail": "email_verification",
+    "confirmPasswordReset": "password_reset",
+    "revertEmailChange": "email_change",
+}
 MASS_ASSIGNMENT = {
     "is_admin": True,
     "role": "admin",
@@ -88,7 +97,15 @@ class Op:
 
     @property
     def has_body(self) -> bool:
-        return "requestBody" in self.described
+        return "application/json" in self.described.get("requestBody", {}).get("content", {})
+
+    @property
+    def file(self) -> dict[str, Any]:
+        """What the operation reads as it arrives, in the words of Flask's test client."""
+        for media_type, described in self.described.get("requestBody", {}).get("content", {}).items():
+            if not self.has_body:
+                return {"data": described["example"], "content_type": media_type}
+        return {}
 
     @property
     def statuses(self) -> set[int]:
@@ -113,8 +130,9 @@ class Op:
         content = self.described["responses"][str(status)]["content"]["application/problem+json"]
         return set(content["examples"])
 
-    def path(self, user_id: str = "me", session_id: str | None = None) -> str:
+    def path(self, user_id: str = "me", session_id: str | None = None, **more: str) -> str:
         values = {"user_id": user_id, "session_id": session_id or str(uuid4()), "code": "not_found"}
+        values |= {"role": "admin", "import_id": str(uuid4())} | more
         return self.template.format(**values)
 
 
@@ -148,6 +166,10 @@ def _valid_body(op: Op, person: Person | None = None) -> dict[str, Any]:
         "confirmEmail": {"token": canary},
         "createPasswordReset": {"email": f"{canary}@example.com"},
         "confirmPasswordReset": {"token": canary, "new_password": canary},
+        "revertEmailChange": {"token": canary, "new_password": canary},
+        "suspendUser": {"reason": canary, "until": None},
+        "createRole": {"name": canary, "summary": canary, "permissions": []},
+        "updateRole": {"summary": canary, "permissions": []},
     }
     if person is not None:
         for name, purpose in TOKENS.items():
@@ -163,6 +185,7 @@ def _call(client: ContractClient, op: Op, bearer: Mapping[str, str], **kwargs: A
     """Call an operation on oneself; unless told otherwise, with a body that it takes."""
     if op.has_body and not kwargs.keys() & {"json", "data", "environ_overrides"}:
         kwargs["json"] = _valid_body(op)
+    kwargs = op.file | kwargs
     headers = {**bearer, **kwargs.pop("headers", {})}
     path = kwargs.pop("path", op.path())
     return client.open(path, method=op.method, headers=headers, **kwargs)
@@ -223,7 +246,13 @@ def test_every_conditional_operation_refuses_a_malformed_tag(admin: Person) -> N
         (
             op.id,
             _wrong(
-                _call(admin.client, op, admin.bearer, headers={parameter["name"]: "nonsense"}),
+                _call(
+                    admin.client,
+                    op,
+                    admin.bearer,
+                    path=op.path(import_id=_new_import(admin.client.application)),
+                    headers={parameter["name"]: "nonsense"},
+                ),
                 400,
                 "malformed_request",
             ),
@@ -395,7 +424,11 @@ def test_every_query_parameter_refuses_what_it_cannot_be(admin: Person) -> None:
 
 
 def _is_within(schema: Mapping[str, Any], value: str) -> bool:
-    """Tell whether a value is a whole number within the bounds of its parameter."""
+    """Tell whether a value is a whole number, or a text of any kind, within the bounds of its parameter."""
+    if schema["type"] == "string" and not {"enum", "format"} & schema.keys():
+        # A lone surrogate passes: its escapes arrive as they are, which is a text.
+        is_fit = re.search(schema["pattern"], value) is not None
+        return is_fit and schema["minLength"] <= len(value) <= schema["maxLength"]
     is_number = schema["type"] == "integer" and re.fullmatch("[0-9]{1,18}", value)
     return bool(is_number) and schema["minimum"] <= int(value) <= schema["maximum"]
 
@@ -429,7 +462,7 @@ UNFIT_IDS = (
 
 def test_every_id_in_a_path_is_a_uuid(admin: Person) -> None:
     for op in operations(admin.client.application):
-        for name in ("user_id", "session_id"):
+        for name in ("user_id", "session_id", "import_id"):
             if f"{{{name}}}" in op.template:
                 for value in UNFIT_IDS:
                     response = _call(admin.client, op, admin.bearer, path=op.path(**{name: value}))
@@ -607,6 +640,8 @@ def test_readiness_names_the_part_that_is_gone(offline: ContractClient) -> None:
 PUBLIC_200 = (200, 200, 200, 200)
 OWN_200 = (401, 404, 200, 200)
 OWN_204 = (401, 404, 204, 204)
+ADMIN_200 = (401, 403, 403, 200)
+ADMIN_204 = (401, 403, 403, 204)
 MATRIX: dict[str, tuple[int, int, int, int]] = {
     "getService": PUBLIC_200,
     "getClientConfig": PUBLIC_200,
@@ -633,10 +668,36 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "confirmPasswordReset": (204, 204, 204, 204),
     "createEmailVerification": (401, 202, 202, 202),
     "confirmEmail": PUBLIC_200,
+    "revertEmailChange": (204, 204, 204, 204),
     "listSessions": OWN_200,
     "endSessions": OWN_204,
     "endSession": OWN_204,
+    "exportUser": OWN_200,
+    "getSuspension": ADMIN_200,
+    "suspendUser": ADMIN_200,
+    "liftSuspension": ADMIN_204,
+    "restoreUser": ADMIN_200,
+    "listRoles": ADMIN_200,
+    "createRole": (401, 403, 403, 201),
+    "getRole": ADMIN_200,
+    "updateRole": ADMIN_200,
+    "deleteRole": ADMIN_204,
+    "grantRole": ADMIN_204,
+    "takeRole": ADMIN_204,
+    "listAuditEvents": (401, 403, 403, 200),
+    "listUserAuditEvents": OWN_200,
+    "createUserImport": (401, 403, 403, 202),
+    "listUserImports": (401, 403, 403, 200),
+    "getUserImport": (401, 403, 403, 200),
+    "deleteUserImport": (401, 403, 403, 204),
+    "listUserImportErrors": (401, 403, 403, 200),
+    "exportUsers": (401, 403, 403, 200),
 }
+# What whoever has the one permission users:read may, and another user may not.
+READER = {"listUsers": 200, "getUser": 200, "exportUser": 200, "getSuspension": 200}
+# What a suspended user gets where nobody has to say who they are, but otherwise than nobody: a sign-in
+# as with a wrong password, and a refresh as of a session that was signed out.
+SUSPENDED = {"createSession": 401, "refreshSession": 401}
 
 
 def test_every_operation_is_in_the_matrix(offline: ContractClient) -> None:
@@ -664,23 +725,90 @@ def test_an_administrator_may_what_the_matrix_says(app: Flask) -> None:
     assert _row(app, "admin") == {name: row[3] for name, row in MATRIX.items()}
 
 
+def test_who_has_one_permission_may_what_it_opens_and_no_more(app: Flask) -> None:
+    expected = {name: row[1] for name, row in MATRIX.items()} | READER
+    assert _row(app, "reader") == expected
+
+
+def test_a_suspended_user_may_what_nobody_may_and_less(app: Flask) -> None:
+    assert _row(app, "suspended") == {name: row[0] for name, row in MATRIX.items()} | SUSPENDED
+
+
+def test_the_declared_permission_alone_opens_an_operation_and_all_others_do_not(app: Flask) -> None:
+    declared = {name: _permission_of(app, name) for name in MATRIX}
+    everything = {p.name for p in app.extensions["tessera"].permissions}
+    found, expected = {}, {}
+    for op in operations(app):
+        if (permission := declared[op.id]) is not None:
+            subjects = new_person(app), new_person(app)
+            others = new_holder(app, *everything - {permission}), new_holder(app, permission)
+            answers = [_attempt(op, client_of(app), *pair) for pair in zip(others, subjects, strict=True)]
+            found[op.id] = [answer.status_code for answer in answers]
+            expected[op.id] = [MATRIX[op.id][1], MATRIX[op.id][3]]
+    assert len(expected) >= 20
+    assert found == expected
+
+
+def _permission_of(app: Flask, name: str) -> str | None:
+    found: str | None = getattr(app.extensions["tessera"].operations[name].access, "permission", None)
+    return found
+
+
 def _row(app: Flask, who: str | None) -> dict[str, int]:
     """Call every operation on somebody new, and return how each was answered."""
-    other = new_person(app, admin=who == "admin") if who in ("another", "admin") else None
+    others: dict[str | None, Callable[[], Person]] = {
+        "another": lambda: new_person(app),
+        "admin": lambda: new_person(app, admin=True),
+        "reader": lambda: new_holder(app, "users:read"),
+    }
+    other = others[who]() if who in others else None
     row: dict[str, int] = {}
     for op in sorted(operations(app), key=lambda op: op.id == "endCurrentSession"):
         subject = new_person(app) if not op.public or op.has_body else None
-        caller = subject if who == "owner" else other
-        row[op.id] = _attempt(op, client_of(app), caller, subject).status_code
+        caller = subject if who in ("owner", "suspended") else other
+        row[op.id] = _attempt(op, client_of(app), caller, subject, suspended=who == "suspended").status_code
     return row
 
 
-def _attempt(op: Op, client: ContractClient, caller: Person | None, subject: Person | None) -> TestResponse:
-    path = op.path()
+def _attempt(
+    op: Op,
+    client: ContractClient,
+    caller: Person | None,
+    subject: Person | None,
+    *,
+    suspended: bool = False,
+) -> TestResponse:
+    app = client.application
+    path, kwargs = op.path(), {}
     if subject is not None:
-        path = op.path(subject.id, subject.tokens["session"]["id"])
-    kwargs: dict[str, Any] = {"json": _valid_body(op, subject)} if op.has_body else {}
+        made = {"role": new_role(app), "import_id": _new_import(app)}
+        path = op.path(subject.id, subject.tokens["session"]["id"], **made)
+    if op.has_body:
+        kwargs["json"] = _valid_body(op, subject)
+    if subject is not None and suspended:
+        _suspend(app, subject)
+    elif subject is not None and caller is not subject:
+        _prepare(app, op, subject)
     return _call(client, op, caller.bearer if caller else {}, path=path, **kwargs)
+
+
+def _prepare(app: Flask, op: Op, subject: Person) -> None:
+    """Bring somebody into the state that an operation is about."""
+    if op.id in ("getSuspension", "liftSuspension"):
+        _suspend(app, subject)
+    elif op.id == "restoreUser":
+        assert subject.call("DELETE", "/v1/users/me").status_code == 204
+
+
+def _suspend(app: Flask, person: Person) -> None:
+    with app.app_context(), work.writing():
+        standing.suspend(UUID(person.id), "Sends spam.", None, held=every_permission(), by=None)
+
+
+def _new_import(app: Flask) -> str:
+    """Return the id of an import that is new."""
+    with app.app_context(), work.writing():
+        return str(bulk.resumed(secrets.token_hex(32), 0, bulk.Choice("ndjson", False, "refuse")).id)
 
 
 def test_what_is_anothers_answers_as_what_is_not_there(mina: Person, ken: Person) -> None:
@@ -691,7 +819,7 @@ def test_what_is_anothers_answers_as_what_is_not_there(mina: Person, ken: Person
                 _seen(_call(ken.client, op, ken.bearer, path=op.path(user_id, session_id)))
                 for user_id in (mina.id, str(uuid4()), "00000000-0000-0000-0000-000000000000")
             ]
-            assert answers[0][0] == 404, op.id
+            assert answers[0][0] == MATRIX[op.id][1], op.id
             assert answers[0] == answers[1] == answers[2], op.id
 
 

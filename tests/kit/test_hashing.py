@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from api.kit.hashing import UNKNOWN_PEPPER, Hasher, usable_cores
 from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from tests.support.servers import ROOT
+from tests.support.watching import crowded
 
 MEMORY_KIB, TIME_COST = 19456, 2
 PLACES = 4
@@ -139,9 +139,7 @@ def test_a_slot_is_free_again_after_an_error(hasher: Hasher) -> None:
 
 
 def test_who_comes_when_the_queue_is_full_is_refused_at_once(hasher: Hasher) -> None:
-    with ExitStack() as places:
-        for _ in range(PLACES):
-            places.enter_context(hasher._queue.place())
+    with crowded(hasher):
         for work in (
             lambda: hasher.hash(PASSWORD),
             lambda: hasher.verify(None, PASSWORD),

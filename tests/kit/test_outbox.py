@@ -22,8 +22,9 @@ import time_machine
 from flask import Flask
 
 from api.kit import mail, outbox, work
+from api.kit.actor import Actor, current_actor
 from api.kit.db import db
-from api.kit.feature import Feature
+from api.kit.feature import Chore, Feature
 from api.kit.outbox import Courier, Owed, Undeliverable
 from api.kit.problems import NotFound
 from tests.conftest import MakeApp
@@ -611,8 +612,8 @@ def test_apart_a_server_delivers_nothing_and_a_worker_does(
 def test_a_worker_says_what_it_delivers(app: Flask, environ: dict[str, str]) -> None:
     with _worker(environ) as process:
         assert process.stderr is not None
-        assert (
-            process.stderr.readline() == b"Delivering: email_verification, mail, password_reset, sign_up.\n"
+        assert process.stderr.readline() == (
+            b"Delivering: email_verification, mail, password_reset, sign_up, user_import_batch.\n"
         )
 
 
@@ -620,3 +621,32 @@ def test_a_worker_ends_with_words_when_its_settings_are_unfit(environ: dict[str,
     ended = tessera("worker", environ=environ | {"TESSERA_MAIL_URL": "nonsense"})
     assert (ended.code, "Traceback" in ended.all) == (1, False)
     assert "TESSERA_MAIL_URL" in ended.errors
+
+
+# Chores
+
+
+def test_a_running_courier_does_chores_as_the_service_and_survives_those_that_fail(make_app: MakeApp) -> None:
+    app = make_app()
+    done: list[Actor] = []
+    enough = threading.Event()
+
+    def fail() -> bool:
+        raise RuntimeError("a chore that fails")
+
+    def note() -> bool:
+        done.append(current_actor())
+        if len(done) == 2:
+            enough.set()
+        return len(done) < 2
+
+    chores = (Chore("fail", 1, lambda: True, fail), Chore("note", 1, lambda: True, note))
+    courier = Courier(app, [Feature(name="tidy", summary="Has chores.", chores=chores)])
+    thread = threading.Thread(target=courier.run)
+    thread.start()
+    try:
+        assert enough.wait(20)
+    finally:
+        courier.stop()
+        thread.join(20)
+    assert set(done) == {Actor("service")}

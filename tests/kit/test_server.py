@@ -77,6 +77,10 @@ def make_app() -> Any:  # noqa: C901  # many small routes
         both_here.wait(5)
         return {"met": True}
 
+    @app.get("/busy")
+    def busy() -> tuple[dict[str, bool], int]:
+        return {"busy": True}, 503
+
     @app.get("/headers")
     def headers() -> Any:
         answer = Response("two")
@@ -360,6 +364,30 @@ def test_requests_beyond_threads_and_queue_are_refused(server: Server) -> None:
     assert problems, "one more than threads and queue is too many"
     assert {problem["code"] for problem in problems} == {"overloaded"}
     assert [status for status, _ in answers].count(200) == len(answers) - len(problems)
+
+
+def test_a_refusal_of_the_application_waits_without_a_place(server: Server) -> None:
+    with ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(THREADS * 5 + 5)]
+        for connection in connections:
+            connection.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.01)  # in which it is refused
+        assert server.get("/environ")[0] == 200
+        assert [receive(connection) for connection in connections] == [(503, {"busy": True})] * len(
+            connections
+        )
+
+
+def test_term_lets_refusals_be_answered() -> None:
+    server = Server()
+    try:
+        with server.connect() as connection:
+            connection.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGTERM)
+            assert receive(connection) == (503, {"busy": True})
+    finally:
+        assert server.stop() == (0, "")
 
 
 def test_two_threads_work_at_the_same_time(server: Server) -> None:

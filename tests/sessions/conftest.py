@@ -9,7 +9,7 @@ import time_machine
 from flask import Flask
 
 from api.kit.db import db
-from tests.conftest import SECRET, MakeApp, _app
+from tests.conftest import SECRET, MakeApp, _app, hashing_cheaply
 from tests.support import databases
 from tests.support.clients import contract_of
 from tests.support.contract import Contract
@@ -36,13 +36,16 @@ def environ_apart(
 
 
 @pytest.fixture
-def make_apart(environ_apart: dict[str, str]) -> Iterator[MakeApp]:
-    """Makes services, each as in a process of its own, on a database that is empty of keys as well."""
+def make_apart(environ_apart: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApp]:
+    """Makes services, each as in a process of its own, on a database that is empty of keys as well.
+
+    They hash cheaply.
+    """
     with ExitStack() as stack:
 
         def make(**settings: str) -> Flask:
             changed = {f"TESSERA_{name}": value for name, value in settings.items()}
-            app = stack.enter_context(_app(environ_apart | changed))
+            app = hashing_cheaply(stack.enter_context(_app(environ_apart | changed)), tmp_path_factory)
             stack.callback(_empty, app)
             named = frozenset(settings.items())
             app.extensions["contract"] = _contracts[named] = _contracts.get(named) or contract_of(app)

@@ -14,7 +14,7 @@ from api.kit.events import Event
 from api.sessions.endings import SessionsEnded
 from api.sessions.refreshing import RefreshAfterEnd, RefreshTokenForged, RefreshTokenReuse
 from api.sessions.service import SessionStarted
-from api.users.service import PasswordChanged
+from api.users.credentials import PasswordChanged
 from tests.support.clients import PASSWORD, Person
 from tests.support.watching import listening
 

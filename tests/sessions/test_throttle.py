@@ -18,7 +18,8 @@ from api.kit.db import db, dispose
 from api.kit.problems import Overloaded
 from tests.conftest import MakeApp
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details, new_person
-from tests.support.watching import Counted, CountingHasher, in_parallel, set_user
+from tests.support.mail import one_time_token
+from tests.support.watching import Counted, CountingHasher, crowded, in_parallel, set_user, statements
 
 WRONG = "not the password"
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.1"
@@ -250,6 +251,12 @@ def test_an_attempt_that_was_not_looked_at_is_not_counted(
     assert fail(mina.client, mina.user["username"], 11) == [401] * 10 + [429]
 
 
+def test_who_comes_when_too_many_wait_costs_no_write(limited: Flask, mina: Person) -> None:
+    with crowded(limited.extensions["tessera.hasher"]), statements(limited) as seen:
+        assert fail(mina.client, mina.user["username"], 3) == [503] * 3
+    assert seen == []
+
+
 # Every way to present a password of one's own, and what a wrong one gives.
 WAYS: dict[str, Callable[[Person], TestResponse]] = {
     "createSession": lambda p: sign_in(p.client, p.user["username"]),
@@ -263,6 +270,11 @@ WAYS: dict[str, Callable[[Person], TestResponse]] = {
         "/v1/users/me/password",
         json={"current_password": WRONG, "new_password": PASSWORD + " 2"},
         headers=p.bearer,
+        environ_overrides={"REMOTE_ADDR": HERE},
+    ),
+    "confirmEmail": lambda p: p.client.post(
+        "/v1/email-verifications/confirm",
+        json={"token": one_time_token(p, "email_verification"), "password": WRONG},
         environ_overrides={"REMOTE_ADDR": HERE},
     ),
 }
@@ -282,7 +294,7 @@ def test_no_operation_takes_a_password_unthrottled(limited: Flask) -> None:
     created = {"createUser"}  # it makes the password up
     operations = limited.extensions["tessera"].operations.values()
     taking = {
-        op.id for op in operations if op.body and {"password", "current_password"} & set(op.body.fields)
+        op.id for op in operations if {"password", "current_password"} & set(getattr(op.body, "fields", ()))
     }
     assert taking - created == set(WAYS)
 

@@ -1,6 +1,5 @@
 """Holds every answer that a test sees against the OpenAPI document, and notes what was seen."""
 
-import copy
 import json
 import re
 from functools import cached_property
@@ -87,7 +86,7 @@ class Contract:
             return
         media_type = headers["Content-Type"].partition(";")[0]
         assert media_type in content, f"{where} has the media type {media_type}"
-        if media_type.endswith("json"):
+        if media_type.endswith(("/json", "+json")):
             pointer = f"{base}/content/{self.escape(media_type)}/schema"
             self.validate(where, pointer, json.loads(body))
 
@@ -108,7 +107,7 @@ class Contract:
 
 def _closed(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with every schema closed: here a member that it does not name is a fault."""
-    closed = copy.deepcopy(document)
+    closed: dict[str, Any] = json.loads(json.dumps(document))  # a copy, faster than by `copy`
     for schema in closed["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)

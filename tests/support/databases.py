@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from api.kit.db import Base
 from api.kit.migrations import OWN, upgrade
 
 KINDS = ("sqlite", "postgresql")
+TRAIL = "audit_"  # how the names of the audit trail's tables begin
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
 
 
@@ -33,17 +35,55 @@ def driver_url(url: str) -> str:
 
 
 def wipe(engine: sa.Engine, *, keys: bool = False) -> None:
-    """Remove every row, but unless told so the signing keys, which running services know."""
+    """Remove every row, but unless told so the signing keys and the audit trail with them.
+
+    Running services know the keys, and the trail is guarded: its tests empty it themselves.
+    """
     with engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
-            if keys or table.name != "signing_keys":
+            if not table.name.startswith(TRAIL) and (keys or table.name != "signing_keys"):
                 connection.execute(table.delete())
+    if keys:
+        wipe_trail(engine)
+
+
+def wipe_trail(engine: sa.Engine) -> None:
+    """Remove every row of the audit trail."""
+    with unguarded(engine) as connection:
+        for table in Base.metadata.sorted_tables:
+            if table.name.startswith(TRAIL):
+                connection.execute(table.delete())
+
+
+@contextmanager
+def unguarded(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection on which nothing guards the trail, as whoever owns the database may have one."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+            yield connection
+            return
+        guards = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE :trail"
+        triggers = connection.execute(sa.text(guards), {"trail": f"{TRAIL}%"})
+        definitions = {row.name: row.sql for row in triggers}
+        for name in definitions:
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        yield connection
+        for sql in definitions.values():
+            connection.exec_driver_sql(sql)
+
+
+def refuse_to_open(event: str, args: tuple[Any, ...]) -> None:
+    """Refuse, as an audit hook, that Python opens a file of an SQLite database: see `read_apart`."""
+    if event == "open" and str(args[0]).endswith((".db", ".db-wal", ".db-shm")):
+        raise AssertionError(f"{args[0]} would lose the locks that SQLite has on it: use read_apart")
 
 
 def read_apart(file: Path) -> bytes:
     """Return what a file of an SQLite database holds, read by another process.
 
-    Closing it in this one would give up the locks that SQLite has on it here (fcntl(2)).
+    Closing it in this one would give up the locks that SQLite has on it here (fcntl(2)): another process
+    then takes its log for its own, and removes it.
     """
     return subprocess.run(["cat", str(file)], capture_output=True, check=True).stdout
 
@@ -61,6 +101,7 @@ def _postgresql() -> Iterator[str]:
     )
     try:
         _run(server, f"CREATE DATABASE {name}")
+        _run(server, f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test cuts the power
     except sa.exc.OperationalError as error:
         server.dispose()
         if os.environ.get("CI"):

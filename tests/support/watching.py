@@ -139,6 +139,18 @@ class CountingHasher(Hasher):
 
 
 @contextmanager
+def crowded(hasher: Hasher) -> Iterator[None]:
+    """Take all places to hash, as if so many others waited."""
+    places, taken = hasher._queue._places, 0
+    while places.acquire(blocking=False):
+        taken += 1
+    try:
+        yield
+    finally:
+        places.release(taken)
+
+
+@contextmanager
 def listening(app: Flask, *listeners: tuple[type[Event], Listener]) -> Iterator[None]:
     """Let an app's events be heard by others as well, as a feature from outside would declare it."""
     service = app.extensions["tessera"]

@@ -1,0 +1,283 @@
+"""Rows of a batch become users: what clashes is found by one look, and all is written at once."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.exc import IntegrityError
+
+from api.bulk import claims
+from api.bulk.claims import KEYS
+from api.bulk.models import UserImport
+from api.bulk.rows import Refused, Row, created, error, updated
+from api.kit import clock
+from api.kit.db import UtcDateTime, among, db
+from api.kit.problems import FieldError
+from api.kit.service import emit
+from api.users import roles
+from api.users.models import ACTIVE, User
+from api.users.service import UsersImported
+from schemas.base import REQUIRED, Message
+
+ID_TAKEN = Message("id_taken", "Another account has this id.")
+USERNAME_TAKEN = Message("username_taken", "Another account has this username, or one that looks like it.")
+EMAIL_TAKEN = Message("email_taken", "Another account has this e-mail address.")
+AMBIGUOUS = Message("ambiguous", "Its id, username and e-mail address are not all of one account.")
+MAY_NOT_CHANGE = Message("may_not_change", "Only who has every permission may change who has roles.")
+ADMINISTRATOR = Message("administrator", "A file takes neither role nor standing from an administrator.")
+_TAKEN = {
+    "id": ("id", ID_TAKEN),
+    "username_key": ("username", USERNAME_TAKEN),
+    "username_skeleton": ("username", USERNAME_TAKEN),
+    "email_key": ("email", EMAIL_TAKEN),
+}
+_TABLE = cast("sa.Table", sa.inspect(User).local_table)
+_NAMES = {attribute.key: attribute.columns[0].name for attribute in sa.inspect(User).column_attrs}
+_COLUMNS = [attribute.columns[0].label(attribute.key) for attribute in sa.inspect(User).column_attrs]
+_NotUnique = (IntegrityError, sqlite3.IntegrityError, psycopg.errors.UniqueViolation)
+
+Columns = dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """What came of some rows."""
+
+    created: int = 0
+    skipped: int = 0
+    updated: list[UUID] = field(default_factory=list)
+    signed_out: list[UUID] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+    def add(self, other: "Outcome") -> "Outcome":
+        """Return both together."""
+        return Outcome(
+            self.created + other.created,
+            self.skipped + other.skipped,
+            self.updated + other.updated,
+            self.signed_out + other.signed_out,
+            self.refused + other.refused,
+        )
+
+
+def store(job: UserImport, rows: Sequence[Row]) -> Outcome:
+    """Write rows within the current unit of work, or with a dry run only tell what would come of them."""
+    outcome = _store(job, rows)
+    if not job.dry_run:
+        changed = tuple(outcome.updated), tuple(outcome.signed_out)
+        emit(UsersImported(job.id, job.created_by, outcome.created, *changed))
+    return outcome
+
+
+def _store(job: UserImport, rows: Sequence[Row]) -> Outcome:
+    """Write rows; again when somebody took an identifier meanwhile, and in halves when that does not help."""
+    for _ in range(2):
+        plan = _Plan(job, _users_of(job, rows), _claims_of(job, rows))
+        for row in rows:
+            plan.decide(row)
+        try:
+            with db.session.begin_nested():
+                plan.carry_out()
+            return plan.outcome
+        except _NotUnique:
+            continue
+    if len(rows) == 1:
+        return Outcome(refused=[Refused(rows[0].line, [error("", AMBIGUOUS)])])
+    half = len(rows) // 2
+    return _store(job, rows[:half]).add(_store(job, rows[half:]))
+
+
+def _users_of(job: UserImport, rows: Sequence[Row]) -> list[Columns]:
+    """Return the users that have an identifier of the rows: locked, and whole, if they may be updated."""
+    looks = []
+    for key in KEYS:
+        if values := [value for row in rows if (value := row.columns.get(key)) is not None]:
+            looks.append(sa.select(*_KEY_COLUMNS).where(among(getattr(User, key), values)))
+    if not looks:
+        return []
+    found = [dict(user) for user in db.session.execute(sa.union_all(*looks)).mappings()]
+    if job.on_conflict != "update" or not found:
+        return found
+    whole = sa.select(*_COLUMNS).where(among(User.id, {user["id"] for user in found})).order_by(User.id)
+    return [dict(user) for user in db.session.execute(whole.with_for_update()).mappings()]
+
+
+_KEY_COLUMNS = [getattr(User, key) for key in KEYS]
+
+
+def _claims_of(job: UserImport, rows: Sequence[Row]) -> set[bytes]:
+    return claims.claimed(job.id, (row.columns for row in rows)) if job.dry_run else set()
+
+
+class _Plan:
+    """What is to be written for a batch: rows are decided one by one, as if each were written at once."""
+
+    def __init__(self, job: UserImport, users: Iterable[Columns], claimed: set[bytes]) -> None:
+        self._job = job
+        self._now = clock.now()
+        self._claimed = claimed
+        self._by: dict[str, dict[Any, Columns]] = {key: {} for key in KEYS}
+        self._new: dict[UUID, Columns] = {}
+        self._changed: dict[UUID, Columns] = {}
+        self.outcome = Outcome()
+        for user in users:
+            self._note(user)
+
+    def decide(self, row: Row) -> None:
+        """Create, update, skip or refuse."""
+        clashes = {
+            key: user
+            for key, by in self._by.items()
+            if (value := row.columns.get(key)) is not None and (user := by.get(value)) is not None
+        }
+        is_claimed = bool(self._claimed) and not self._claimed.isdisjoint(claims.digests(row.columns))
+        if not clashes and not is_claimed:
+            self._create(row)
+        elif self._job.on_conflict == "skip":
+            self.outcome.skipped += 1
+        elif self._job.on_conflict == "refuse":
+            self._refuse(row, *(error(*_TAKEN[key]) for key in clashes or self._claimed_keys(row)))
+        elif clashes:
+            self._update(row, clashes)
+        else:
+            self.outcome.updated.append(row.columns.get("id") or self._job.id)
+
+    def carry_out(self) -> None:
+        """Write what was decided."""
+        if self._job.dry_run:
+            claims.claim(self._job.id, self._new.values())
+            return
+        if self._changed:
+            db.session.execute(_UPDATE, [_bound(user) for user in self._changed.values()])
+        if self._new:
+            insert(list(self._new.values()))
+        self._note_roles()
+
+    def _note_roles(self) -> None:
+        given = {user_id: user["roles"] for user_id, user in self._new.items() if user["roles"]}
+        given |= {user_id: user["roles"] for user_id, user in self._changed.items()}
+        if given:
+            roles.note_members_of(given)
+
+    def _create(self, row: Row) -> None:
+        if not row.columns.get("username") and not row.columns.get("email"):
+            self._refuse(row, error("username", REQUIRED))
+            return
+        user = created(row.columns, self._now)
+        self._new[user["id"]] = user
+        self._note(user)
+        self.outcome.created += 1
+
+    def _update(self, row: Row, clashes: Mapping[str, Columns]) -> None:
+        ids = {user["id"] for user in clashes.values()}
+        [user, *_] = clashes.values()
+        if len(ids) > 1 or row.columns.get("id", user["id"]) != user["id"]:
+            self._refuse(row, error("", AMBIGUOUS))
+            return
+        if user["roles"] and not self._job.may_grant:
+            self._refuse(row, error("", MAY_NOT_CHANGE))
+            return
+        changed = updated(user, row.columns, self._now)
+        if not changed["username"] and not changed["email"]:
+            self._refuse(row, error("username", REQUIRED))
+            return
+        if _is_administrator(user) and not _is_administrator(changed):
+            self._refuse(row, error("", ADMINISTRATOR))
+            return
+        self._forget(user)
+        self._note(changed)
+        self._keep(changed)
+        self.outcome.updated.append(changed["id"])
+        if (changed["password_hash"], changed["status"]) != (user["password_hash"], user["status"]):
+            self.outcome.signed_out.append(changed["id"])
+
+    def _keep(self, changed: Columns) -> None:
+        if changed["id"] in self._new:
+            self._new[changed["id"]] = changed
+        else:
+            self._changed.pop(changed["id"], None)  # who takes what another gave up comes after them
+            self._changed[changed["id"]] = changed
+
+    def _refuse(self, row: Row, *errors: FieldError) -> None:
+        self.outcome.refused.append(Refused(row.line, list(dict.fromkeys(errors))))
+
+    def _claimed_keys(self, row: Row) -> list[str]:
+        return [k for k in KEYS if not self._claimed.isdisjoint(claims.digests({k: row.columns.get(k)}))]
+
+    def _note(self, user: Columns) -> None:
+        for key, by in self._by.items():
+            if user[key] is not None:
+                by[user[key]] = user
+
+    def _forget(self, user: Columns) -> None:
+        for key, by in self._by.items():
+            by.pop(user[key], None)
+
+
+def _is_administrator(user: Columns) -> bool:
+    return user["status"] == ACTIVE and roles.ADMIN in user["roles"]
+
+
+def _bound(user: Columns) -> Columns:
+    return {f"new_{key}": value for key, value in user.items()}
+
+
+_ORDER = {column.name: number for number, column in enumerate(_TABLE.c)}
+_UPDATE = (
+    sa.update(_TABLE)
+    .where(_TABLE.c.id == sa.bindparam("new_id"))
+    .values({name: sa.bindparam(f"new_{key}") for key, name in _NAMES.items() if key != "id"})
+)
+
+
+def insert(users: Sequence[Columns]) -> None:
+    """Insert users by the quickest way that the database has: COPY, or executemany on SQLite."""
+    connection = db.session.connection()
+    driver: Any = connection.connection.driver_connection
+    names = sorted(users[0], key=lambda name: _ORDER[_NAMES[name]])
+    writers = [_writer(_TABLE.c[_NAMES[name]].type, connection.dialect.name) for name in names]
+    columns = [_NAMES[name] for name in names]
+    rows = (_written(user, names, writers) for user in users)
+    if connection.dialect.name == "sqlite":
+        statement = sa.insert(_TABLE).values(dict.fromkeys(columns))
+        driver.executemany(str(statement.compile(dialect=connection.dialect)), rows)
+        return
+    table, listed = sql.Identifier(_TABLE.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, listed)) as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+Writer = Callable[[Any], Any]
+
+
+def _written(user: Columns, names: Sequence[str], writers: Sequence[Writer | None]) -> list[Any]:
+    return [
+        value if write is None or value is None else write(value)
+        for value, write in zip([user[name] for name in names], writers, strict=True)
+    ]
+
+
+def _writer(kind: sa.types.TypeEngine[Any], dialect: str) -> Writer | None:
+    """Return what turns a value of a column into one that the driver takes; None when nothing need be."""
+    if isinstance(kind, sa.JSON):
+        return lambda value: orjson.dumps(value).decode() if value else _EMPTY[type(value)]
+    if dialect != "sqlite":
+        return None
+    if isinstance(kind, sa.Uuid):
+        return lambda value: value.hex
+    if isinstance(kind, UtcDateTime):
+        return lambda value: value.isoformat(" ", "microseconds")[:26]  # less the offset of UTC
+    return None
+
+
+_EMPTY: dict[type, str] = {dict: "{}", list: "[]"}

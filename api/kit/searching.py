@@ -1,0 +1,81 @@
+"""Texts in the form in which they are searched: without case or accents, the same on every database."""
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+_WORD_START = "  "  # before each word of a stored text: trigrams of it hold the first character alone
+_GRAM = 3  # characters
+# Marks that people leave out when they search: accents of Latin, Greek and Cyrillic, the points of Hebrew,
+# the vowels and hamzas of Arabic, the numbers of variants. In other scripts a mark makes another letter.
+_MARKS = re.compile(
+    "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f"
+    "\u0670\u06d6-\u06dc\u1ab0-\u1ace\u1dc0-\u1dff\u20d0-\u20f0\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef]"
+)
+# Letters with a stroke, which no normalisation takes apart, and joined ones.
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae", "œ": "oe"}
+)
+# PostgreSQL's trigrams leave out what is neither letter nor digit, and LIKE gives some of it a meaning: in
+# its place stand letters of Linear A, which nobody can read, let alone is named by.
+_STAND_INS = str.maketrans({mark: chr(0x10600 + ord(mark)) for mark in string.punctuation})
+
+
+def folded(text: str) -> str:
+    """Return a text as who looks for it may write it: without case, accents, width or what is not seen."""
+    if text.isascii():
+        return text.lower()
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    # Once more, for what was in a compatibility character; Hangul is composed again.
+    plain = _MARKS.sub("", unicodedata.normalize("NFKD", bare.casefold())).translate(_LETTERS)
+    seen = "".join(character for character in plain if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFC", seen)
+
+
+def searchable(texts: Iterable[str | None]) -> str:
+    """Return what is stored of some texts, to look for a needle in."""
+    return "\n".join(_marked(text) for text in texts if text)
+
+
+def needle(text: str) -> str | None:
+    """Return what a stored text has to contain to be found by a text; None when there is nothing to look for.
+
+    Less than three characters are looked for where words begin, more of them anywhere.
+    """
+    words = _marked(text)
+    sought = words.removeprefix(_WORD_START)
+    if not sought:
+        return None
+    return words if len(sought) < _GRAM else sought
+
+
+def is_worth_an_index(sought: str) -> bool:
+    """Tell whether trigrams narrow it down: those of one or two letters next to other words do not."""
+    return sought.startswith(_WORD_START) or max(map(len, sought.split())) >= _GRAM
+
+
+def _marked(text: str) -> str:
+    return "".join(f"{_WORD_START}{word}" for word in folded(text).translate(_STAND_INS).split())
+
+
+class contains(FunctionElement[bool]):  # noqa: N801  # reads like SQLAlchemy's own functions
+    """Whether a column holds a text literally; no index is asked."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(contains, "sqlite")
+def _contains_in_sqlite(element: contains, compiler: Any, **kwargs: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **kwargs)}) > 0"
+
+
+@compiles(contains, "postgresql")
+def _contains_in_postgresql(element: contains, compiler: Any, **kwargs: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **kwargs)}) > 0"

@@ -1,0 +1,268 @@
+"""The list of users: what a page costs does not grow with how many there are.
+
+A page comes off an index in the list's order. What that index does not know is looked for on the way, among
+so many users at most; then the page ends, however few it has found. A search looks at the first users that
+follow, where it soon finds what is common, and goes by an index of trigrams for what is rare.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.elements import Grouping
+
+from api.kit import work
+from api.kit.db import UtcDateTime, db
+from api.kit.pages import Cursors, Order, Page
+from api.kit.searching import contains, is_worth_an_index, needle
+from api.users.identifiers import comparable
+from api.users.models import ACTIVE, LISTED, RoleMember, User
+from api.users.service import ROW
+
+WINDOW = 10_000  # users that a page looks at, at most
+GLANCE = 1_000  # users among whom a search looks for what is common
+RARE = 5_000  # users that an index in another order may find: they are sorted
+LEAD = 16  # characters of a search that are looked up by trigrams: more of them only cost more
+SAMPLE = 1_000  # users by whom SQLite estimates
+_KEY: tuple[InstrumentedAttribute[Any], ...] = (User.created_at, User.id)
+_ORDERS = {"created_at": Order(_KEY, descending=False), "-created_at": Order(_KEY, descending=True)}
+_UNIQUE = {"email", "username"}
+_BOUNDS = {"created_after", "created_before"}
+_FILTERS: dict[str, sa.ColumnElement[Any]] = {
+    **LISTED,
+    ACTIVE: User.status == ACTIVE,
+    "email": User.email_key == sa.bindparam("email"),
+    "username": User.username_key == sa.bindparam("username"),
+    "created_after": User.created_at >= sa.bindparam("created_after"),
+    "created_before": User.created_at < sa.bindparam("created_before"),
+    "last_seen_before": sa.func.coalesce(User.last_seen_at, User.created_at)
+    < sa.bindparam("last_seen_before", type_=UtcDateTime()),
+    "role": sa.exists().where(RoleMember.role == sa.bindparam("role"), RoleMember.user_id == User.id),
+    "q": contains(User.search_text, sa.bindparam("q", type_=sa.Text())),
+}
+_TRIGRAMS = "ix_users_search_text"  # of PostgreSQL; SQLite has tables for it (migration 0010)
+_NUMBERED = sa.table("users_search_rows", sa.column("number"), sa.column("user_id", sa.Uuid()))
+_MATCHES = "SELECT rowid FROM users_search WHERE users_search MATCH :phrase"
+_BY_TRIGRAMS: dict[str, sa.ColumnElement[bool]] = {
+    "postgresql": User.search_text.like(sa.bindparam("pattern", type_=sa.Text())),
+    "sqlite": User.id.in_(sa.select(_NUMBERED.c.user_id).where(_NUMBERED.c.number.in_(sa.text(_MATCHES)))),
+}
+_MEMBERS = sa.select(RoleMember.user_id).where(RoleMember.role == sa.bindparam("role"))
+_BY_ROLE = User.id.in_(_MEMBERS)
+_SOME_MEMBERS = sa.select(sa.func.count()).select_from(_MEMBERS.limit(sa.bindparam("most")).subquery())
+_SOME_MATCHES = sa.select(sa.func.count()).select_from(sa.text(f"({_MATCHES} LIMIT :most)"))
+_ROWID = sa.literal_column("users.rowid", sa.Integer())
+
+Rows = Sequence[sa.Row[Any]]
+Names = frozenset[str]  # of filters, or of the positions `after` and `end` that bound what is looked at
+NONE: Names = frozenset()
+
+
+def list_page(
+    *, limit: int, cursor: str | None, sort: str, count: str, caller: UUID | None = None, **filters: Any
+) -> Page:
+    """Return a page of the users whom all filters fit; raises ValidationFailed for another list's cursor.
+
+    It may have fewer than `limit`, and even none, although there is a next one.
+    """
+    cursors = Cursors(_ORDERS[sort], {"caller": str(caller), **filters})
+    after = {} if cursor is None else cursors.read(cursor)
+    values = _comparable(filters)
+    if values is None:
+        return Page([], None, None if count == "none" else 0)
+    rows, end = _Search(sort, values, after, limit + 1).page()
+    if len(rows) > limit:
+        end = rows[limit - 1]
+    is_all = cursor is None and end is None
+    total = None if count == "none" else len(rows) if is_all else _total(count, values, at_least=len(rows))
+    return Page(rows[:limit], None if end is None else cursors.to(end), total)
+
+
+def _comparable(filters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the filters' values as they are compared; None when they fit nobody.
+
+    What has an index of its own is a filter of its own, without a value.
+    """
+    values = dict(filters)
+    for name in _UNIQUE & filters.keys():
+        values[name] = comparable(name, filters[name])
+    if "q" in filters:
+        values["q"] = sought = needle(filters["q"])
+        lead = (sought or "")[:LEAD]
+        values |= {"pattern": f"%{lead}%", "phrase": f'"{lead}"'}
+    if "status" in filters:
+        values[filters["status"]] = True
+    if "email_verified" in filters:
+        values["verified" if filters["email_verified"] else "unverified"] = True
+    return None if None in values.values() else values
+
+
+class _Search:
+    """What is asked of the list: from a position on, at most so many rows."""
+
+    def __init__(self, sort: str, values: Mapping[str, Any], after: Mapping[str, Any], most: int) -> None:
+        self._sort = sort
+        self._names = _names(values)
+        self._bounds = frozenset({"after"}) if after else NONE
+        self._parameters = {**values, **after, "most": most}
+
+    def page(self) -> tuple[Rows, sa.Row[Any] | None]:
+        """Return the rows that were found, and after whom to look on when there was more to look at."""
+        if self._names & _UNIQUE:
+            return work.read_all(_unique(self._names), self._parameters), None
+        if "role" in self._names and _number(_SOME_MEMBERS, _some(self._parameters)) <= RARE:
+            return self._sorted("role"), None
+        index = _index_of(self._names)
+        if index == self._names:
+            return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
+        if "q" in self._names:
+            rows, end = self._walk(index, GLANCE)
+            most = self._parameters["most"]
+            if end is None or len(rows) == most:
+                return rows, end
+            fills_a_page = len(rows) * WINDOW >= most * GLANCE  # if those who follow are like those seen
+            if not fills_a_page and _is_rare(self._parameters):
+                return self._sorted("q"), None
+        return self._walk(index, WINDOW)
+
+    def _sorted(self, name: str) -> Rows:
+        """Return the rows by the index of a filter that finds few users, in another order."""
+        return work.read_all(_rare(self._names, self._sort, self._bounds, name, _backend()), self._parameters)
+
+    def _walk(self, index: Names, window: int) -> tuple[Rows, sa.Row[Any] | None]:
+        """Look at so many of the users that an index has in order.
+
+        Where it ends is found beforehand: whoever goes meanwhile hides nobody who stays.
+        """
+        last = _last(index, self._sort, self._bounds)
+        end = work.read_one(last, {**self._parameters, "skipped": window - 1})
+        if end is None:
+            return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
+        parameters = self._parameters | _ORDERS[self._sort].position("end", end)
+        return work.read_all(_first(self._names, self._sort, self._bounds | {"end"}), parameters), end
+
+
+def _names(values: Mapping[str, Any]) -> Names:
+    return frozenset(values.keys() & _FILTERS.keys())
+
+
+def _index_of(names: Names) -> Names:
+    """Return the filters that the best index in the list's order knows."""
+    rarest_first = (name for name in LISTED if name in names)
+    return names & {next(rarest_first, ""), *_BOUNDS}
+
+
+def _is_rare(values: Mapping[str, Any]) -> bool:
+    """Tell whether the index of trigrams finds few users, as far as the database can tell at once."""
+    if _backend() == "sqlite":
+        return _number(_SOME_MATCHES, _some(values)) <= RARE
+    if not is_worth_an_index(values["q"][:LEAD]):
+        return False
+    plan = work.planned(sa.select(User.id).where(_BY_TRIGRAMS["postgresql"]), values)
+    return bool(plan["Plan Rows"] <= RARE and _TRIGRAMS in str(plan))
+
+
+# Statements are built once for each set of filters: building one costs more than running it.
+
+
+def _within(index: Names, sort: str, bounds: Names) -> list[Any]:
+    """Return what an index knows of filters and bounds.
+
+    A bound leaves nothing to ask to the filter by time on its side, which could only mislead SQLite.
+    """
+    order = _ORDERS[sort]
+    sides = ("created_before", "created_after") if order.descending else ("created_after", "created_before")
+    implied = {side for side, bound in zip(sides, ("after", "end"), strict=True) if bound in bounds}
+    fitting: list[Any] = [_FILTERS[name] for name in sorted(index - implied)]
+    if "after" in bounds:
+        fitting.append(order.beyond("after"))
+    if "end" in bounds:
+        fitting.append(order.up_to("end"))
+    return fitting
+
+
+def _aside(fitting: Iterable[Any]) -> list[Any]:
+    """Return what is asked so that no other index is chosen for it: SQLite has no statistics to choose by."""
+    return [Grouping(clause).is_(sa.true()) for clause in fitting]
+
+
+def _filters(names: Names) -> list[Any]:
+    return [_FILTERS[name] for name in sorted(names)]
+
+
+@lru_cache
+def _unique(names: Names) -> sa.Select[Any]:
+    """Return who has an identifier, if all the rest fits as well."""
+    return sa.select(*ROW).where(*_filters(names & _UNIQUE), *_aside(_filters(names - _UNIQUE)))
+
+
+@lru_cache
+def _first(names: Names, sort: str, bounds: Names) -> sa.Select[Any]:
+    """Return the first users within the bounds whom all fits."""
+    index = _index_of(names)
+    fitting = [*_within(index, sort, bounds), *_aside(_filters(names - index))]
+    return sa.select(*ROW).where(*fitting).order_by(*_ORDERS[sort].by).limit(sa.bindparam("most"))
+
+
+@lru_cache
+def _last(index: Names, sort: str, bounds: Names) -> sa.Select[Any]:
+    """Return the position of the last user to look at."""
+    walked = sa.select(*_KEY).where(*_within(index, sort, bounds)).order_by(*_ORDERS[sort].by)
+    return walked.limit(1).offset(sa.bindparam("skipped"))
+
+
+@lru_cache
+def _rare(names: Names, sort: str, bounds: Names, name: str, backend: str) -> sa.Select[Any]:
+    """Return the first users within the bounds whom all fits, found by the index of one filter and sorted."""
+    finding = _BY_ROLE if name == "role" else _BY_TRIGRAMS[backend]
+    others = _aside(_within(names - {"role"} if name == "role" else names, sort, bounds))
+    # The offset of nothing keeps the databases from walking along the order until they have found enough.
+    found = sa.select(*_KEY).where(finding, *others).offset(0).subquery()
+    order = [column.desc() if _ORDERS[sort].descending else column.asc() for column in found.c]
+    first = sa.select(found.c.id).order_by(*order).limit(sa.bindparam("most"))
+    return sa.select(*ROW).where(User.id.in_(first)).order_by(*_ORDERS[sort].by)
+
+
+# How many there are
+
+
+def _total(count: str, values: Mapping[str, Any], at_least: int) -> int:
+    """Return how many users all filters fit, whatever the page."""
+    names, by_trigrams = _names(values), [_BY_TRIGRAMS[_backend()]] * ("q" in values)
+    if count == "exact":
+        fitting = [*by_trigrams, *_filters(names)]
+        return _number(sa.select(sa.func.count()).select_from(User).where(*fitting), values)
+    if _backend() == "postgresql":
+        plan = work.planned(sa.select(User.id).where(*by_trigrams, *_filters(names - {"q"})), values)
+        return max(at_least, int(plan["Plan Rows"]))
+    return max(at_least, _estimated_by_sqlite(values))
+
+
+def _estimated_by_sqlite(values: Mapping[str, Any]) -> int:
+    """Estimate from users taken at even distances; whom a search alone finds are counted if they are few."""
+    names = _names(values)
+    if names in ({"q"}, {"role"}):
+        found = _number(_SOME_MATCHES if "q" in names else _SOME_MEMBERS, _some(values))
+        if found <= RARE:
+            return found
+    newest = _number(sa.select(sa.func.coalesce(sa.func.max(_ROWID), 0)).select_from(User), {})
+    distance = max(1, newest // SAMPLE)
+    places = range(1, newest + 1, distance)
+    fitting = [_ROWID.in_(places), *_aside(_filters(names))]
+    return _number(sa.select(sa.func.count()).select_from(User).where(*fitting), values) * distance
+
+
+def _number(statement: sa.Select[Any], values: Mapping[str, Any]) -> int:
+    [[number]] = work.read_all(statement, values)
+    return int(number)
+
+
+def _some(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "most": RARE + 1}
+
+
+def _backend() -> str:
+    return str(db.engine.dialect.name)

@@ -1,0 +1,1 @@
+"""What people use instead, as small as it gets, for the same work."""

@@ -1,0 +1,148 @@
+"""Workers killed without a warning in the middle of an import: the result is the same as without."""
+
+import os
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from api.bulk import running, service
+from api.bulk.models import ImportRefusal, UserImport
+from api.kit import clock, work
+from api.kit.db import db
+from api.users.models import User
+from tests.bulk.conftest import NDJSON, deliver_all, exported, lines_of, row
+from tests.support.clients import Person
+from tests.support.workers import workers
+
+ROWS = 14_000
+KILLS = 5
+LEASE = 0.5  # seconds
+ID = "0199d2a4-7b1e-7c63-9f21-{:012x}"
+AT = "2026-01-02T03:04:05Z"
+
+
+def _file() -> bytes:
+    """Return rows of which one in a hundred is refused, for it is unfit or comes twice."""
+    rows = []
+    for n in range(ROWS):
+        more: dict[str, Any] = {"created_at": AT, "metadata": {"n": n}}
+        name = f"user{n - 1}" if n % 200 == 100 else f"a b{n}" if n % 200 == 0 else f"user{n}"
+        rows.append(row(name, id=ID.format(n), **more))
+    return lines_of(*rows)
+
+
+def _outcome(app: Flask, admin: Person, import_id: str) -> tuple[dict[str, Any], list[Any], bytes]:
+    """Return the counts, the refusals and all users."""
+    job = admin.call("GET", f"/v1/user-imports/{import_id}").get_json()
+    counts = {name: job[name] for name in ("status", "rows", "created", "updated", "skipped", "refused")}
+    with app.app_context():
+        where = sa.select(ImportRefusal.line, ImportRefusal.number, ImportRefusal.code)
+        found = work.read_all(where.where(ImportRefusal.import_id == UUID(import_id)))
+    return counts, sorted(tuple(refusal) for refusal in found), exported(admin)
+
+
+def _sent(admin: Person) -> str:
+    answer = admin.client.post("/v1/user-imports", data=_file(), content_type=NDJSON, headers=admin.bearer)
+    assert answer.status_code == 202
+    return str(answer.get_json()["id"])
+
+
+def test_an_import_survives_kill_9_and_two_workers_at_once(
+    app: Flask, environ: dict[str, str], admin: Person
+) -> None:
+    with workers(environ, LEASE) as nursery:
+        deliver_all(app)  # the letters
+        import_id = _sent(admin)
+        pids = [nursery.start() for _ in range(2)]
+        for _ in range(KILLS):
+            time.sleep(random.uniform(0.2, 1.2))
+            os.kill(pids.pop(0), signal.SIGKILL)
+            pids.append(nursery.start())
+        deadline = time.monotonic() + 240
+        while admin.call("GET", f"/v1/user-imports/{import_id}").get_json()["status"] != "finished":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    killed = _outcome(app, admin, import_id)
+    assert killed[0] == {
+        "status": "finished", "rows": ROWS, "created": ROWS - ROWS // 100, "updated": 0, "skipped": 0,
+        "refused": ROWS // 100,
+    }  # fmt: skip
+    with app.app_context(), work.writing():
+        db.session.execute(sa.delete(User).where(User.created_at < clock.now() - timedelta(days=1)))
+    undisturbed = _sent(admin)
+    deliver_all(app)
+    whole = _outcome(app, admin, undisturbed)
+    assert whole[:2] == killed[:2]
+    assert _facts(whole[2]) == _facts(killed[2])
+
+
+def _facts(export: bytes) -> set[bytes]:
+    """Return the lines of an export, less those that tell when a row was read."""
+    return {line.partition(b'"last_seen_at"')[0] for line in export.splitlines() if b'"user' in line}
+
+
+def test_a_batch_that_two_bring_on_counts_once(app: Flask, admin: Person) -> None:
+    import_id = UUID(_sent(admin))
+    with app.app_context(), work.reading():
+        job = service.get(import_id)
+
+    def bring_on(_: int) -> bool:
+        with app.app_context():
+            return running.advance(job, running.uploaded(import_id))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(bring_on, range(4))) == [False, False, False, True]
+    with app.app_context(), work.reading():
+        assert service.get(import_id).rows == running.BATCH_ROWS
+
+
+def test_a_batch_that_fails_leaves_nothing(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = UUID(_sent(admin))
+    before = exported(admin)
+    monkeypatch.setattr(running, "owe_batch", _fail)
+    with app.app_context():
+        with work.reading():
+            job = service.get(import_id)
+        with pytest.raises(ZeroDivisionError):
+            running.advance(job, running.uploaded(import_id), owes_next=True)
+        with work.reading():
+            found = db.session.scalars(sa.select(UserImport)).one()
+            assert (found.position, found.rows) == (0, 0)
+    assert exported(admin) == before
+
+
+def _fail(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_sign_ups_meanwhile_are_met(app: Flask, admin: Person) -> None:
+    """Somebody signs up with a name of the file while a batch is written."""
+    rows = [row(f"user{n}") for n in range(1500)]
+    answer = admin.client.post(
+        "/v1/user-imports", data=lines_of(*rows), content_type=NDJSON, headers=admin.bearer
+    )
+
+    def sign_up(n: int) -> int:
+        details = row(f"user{n * 37}", password="correct horse battery staple")
+        return app.test_client().post("/v1/users", json=details).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.submit(deliver_all, app)
+        signed_up = list(pool.map(sign_up, range(40))).count(201)
+        done.result()
+    deliver_all(app)
+    job = admin.call("GET", f"/v1/user-imports/{answer.get_json()['id']}").get_json()
+    assert job["created"] + job["refused"] == 1500
+    names = [line for line in exported(admin).splitlines() if b'"username":"user' in line]
+    assert job["created"] == 1500 - signed_up, "whoever came second was refused"
+    assert len(names) == 1500 + 1

@@ -1,0 +1,12 @@
+"""Chores, done when a test says so."""
+
+from flask import Flask
+
+from api.kit.chores import Chores
+
+
+def do_chores(app: Flask) -> None:
+    """Do every chore of an app until nothing is left to do."""
+    chores = Chores(app, app.extensions["tessera"].features)
+    while chores.do_next():
+        pass

@@ -1,0 +1,140 @@
+"""How the databases find a page: off an index in its order, never by a scan or a sort of the table."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from api.kit.db import READING, db
+from api.users import listing
+from api.users.models import ACTIVE, DELETED, SUSPENDED
+from tests.support import databases
+from tests.support.clients import Person, client_of, new_person
+from tests.support.population import add_users
+from tests.support.watching import Statement, statements
+from tests.users.test_user_list import LIST, SORTS, pages
+
+PEOPLE = 6_000
+SCAN = re.compile(r"Seq Scan|SCAN users\b(?! USING (?:COVERING )?INDEX ix_)")
+SORT = re.compile(r"'(?: *-> *)?(?:Incremental )?Sort\b|TEMP B-TREE")
+CREATED = "ix_users_created_at_id"
+RECENT = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def population(shared_app: Flask) -> Iterator[Person]:
+    """An administrator of many users, whom the database has looked at."""
+    rows = [
+        {
+            "email": f"{'rare' if number % 2000 == 7 else 'common'}.{number}@example.com",
+            "email_verified": number % 3 > 0,
+            "status": {0: SUSPENDED, 1: DELETED}.get(number % 40, ACTIVE),
+        }
+        for number in range(PEOPLE)
+    ]
+    add_users(shared_app, PEOPLE, days_ago=1, rows=rows)
+    with shared_app.app_context(), db.engines[READING].connect() as connection:
+        looks = "VACUUM ANALYZE users" if connection.dialect.name == "postgresql" else "ANALYZE users"
+        connection.exec_driver_sql(looks)
+    yield new_person(shared_app, admin=True)
+    with shared_app.app_context():
+        databases.wipe(db.engine)
+
+
+@pytest.fixture
+def admin(population: Person, shared_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Person:
+    monkeypatch.setattr(listing, "WINDOW", 40)  # of which even those who are few have several
+    monkeypatch.setattr(listing, "GLANCE", 20)
+    return Person(client_of(shared_app), population.user, population.tokens)
+
+
+def plans(app: Flask, admin: Person, deep: bool, **query: Any) -> list[str]:
+    """Return how the database finds a page: the plan of each statement that asks for users."""
+    cursor = {}
+    if deep:
+        walk = pages(admin, limit=20, **query)
+        for _ in range(3):
+            cursor = {"cursor": next(walk).get_json()["next_cursor"]}
+    with statements(app) as seen:
+        answer = admin.client.get(LIST, query_string={"limit": 20, **query, **cursor}, headers=admin.bearer)
+    assert answer.status_code == 200, answer.text
+    asked = [one for one in seen if "FROM users" in one.text and not one.text.startswith("EXPLAIN")]
+    return [_plan(app, one) for one in asked if "sessions" not in one.text]
+
+
+def _plan(app: Flask, asked: Statement) -> str:
+    explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
+    with app.app_context(), db.engine.connect() as connection:
+        text = f"{explain[connection.dialect.name]} {asked.text}"
+        return "\n".join(str(tuple(line)) for line in connection.exec_driver_sql(text, asked.parameters))
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["first", "deep"])
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({}, CREATED),
+        ({"created_after": RECENT}, CREATED),
+        ({"created_before": "2126-01-01T00:00:00Z"}, CREATED),
+        ({"created_after": RECENT, "created_before": "2126-01-01T00:00:00Z"}, CREATED),
+        ({"email_verified": "true"}, "ix_users_verified"),
+        ({"email_verified": "false", "created_after": RECENT}, "ix_users_unverified"),
+        ({"status": "suspended"}, "ix_users_suspended"),
+        ({"status": "deleted", "email_verified": "true"}, "ix_users_deleted"),
+        ({"status": "active"}, CREATED),
+        ({"status": "active", "email_verified": "true"}, "ix_users_verified"),
+        ({"last_seen_before": "2126-01-01T00:00:00Z"}, CREATED),
+        ({"last_seen_before": "2126-01-01T00:00:00Z", "status": "suspended"}, "ix_users_suspended"),
+        ({"q": "common"}, CREATED),
+        ({"q": "common", "status": "suspended"}, "ix_users_suspended"),
+    ],
+    ids=str,
+)
+def test_a_page_comes_off_an_index_in_its_order(
+    shared_app: Flask, admin: Person, query: dict[str, Any], index: str, sort: str, deep: bool
+) -> None:
+    found = plans(shared_app, admin, deep, sort=sort, **query)
+    assert found
+    for plan in found:
+        assert index in plan
+        assert not SCAN.search(plan), plan
+        assert not SORT.search(plan), plan
+        assert not deep or re.search(r"\(created_at, ?id\)? ?[<>]", plan), plan  # it begins at the cursor
+
+
+@pytest.mark.parametrize("query", [{"email": "common.3@example.com"}, {"username": "mina"}], ids=str)
+def test_who_has_an_identifier_is_found_by_it(
+    shared_app: Flask, admin: Person, query: dict[str, Any]
+) -> None:
+    [plan] = plans(shared_app, admin, deep=False, status="active", q="common", **query)
+    assert "uq_users" in plan or "sqlite_autoindex_users" in plan
+    assert not SCAN.search(plan), plan
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("more", [{}, {"status": "active"}, {"email_verified": "true"}], ids=str)
+def test_what_is_rare_is_found_by_trigrams(
+    shared_app: Flask, admin: Person, sort: str, more: dict[str, Any]
+) -> None:
+    *glance, rare = plans(shared_app, admin, deep=False, sort=sort, q="rare", **more)
+    assert not [plan for plan in (*glance, rare) if SCAN.search(plan)]
+    assert "ix_users_search_text" in rare or "users_search VIRTUAL TABLE" in rare, rare
+
+
+def test_an_estimate_looks_at_no_table(shared_app: Flask, admin: Person) -> None:
+    for query in ({}, {"status": "suspended"}, {"email_verified": "true"}, {"q": "common"}):
+        found = plans(shared_app, admin, deep=False, count="estimate", **query)
+        assert not [plan for plan in found if SCAN.search(plan)], query
+
+
+def test_the_index_tells_the_whole_of_a_population(shared_app: Flask, admin: Person) -> None:
+    with shared_app.app_context(), db.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM users")) == PEOPLE + 1
+    exact = admin.call("GET", f"{LIST}?count=exact&limit=1").get_json()["total"]
+    estimate = admin.call("GET", f"{LIST}?count=estimate&limit=1").get_json()["total"]
+    assert exact == PEOPLE + 1
+    assert abs(estimate - exact) < PEOPLE / 10
