@@ -7,11 +7,12 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 # Python compiles a module when it is first imported: most of what is installed never is.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-.PHONY: help serve test check openapi docs lock bench migration clean
+.PHONY: help serve test test-long check openapi docs lock bench migration clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z ]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Tessera needs Python 3.11 or newer: set PYTHON=..." >&2; exit 1; }
@@ -40,8 +41,11 @@ serve: .venv/.runtime  ## Set up what is missing, migrate, and serve on http://1
 	@$(BIN)/tessera migrate
 	@exec $(BIN)/tessera serve
 
-test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadscope $(ARGS)
+test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the tests, but for the long ones
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-long: .venv/.dev tests/node/node_modules  ## Run the long tests: races, kill -9 over and over, the image
+	@$(PYTEST) -m long $(ARGS)
 
 check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated
 	@$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from tests.support.commands import tessera
 from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, Server, serving
 
+pytestmark = pytest.mark.long
+
 START, *STEPS = blocks_of(ROOT / "docs" / "administration.md")
 SIGNED_IN, _, BUILT_IN, MADE, REMOVED, SUSPENDED, EXPORTED, DELETED, SHELL, LAST, TIDY = range(11)
 

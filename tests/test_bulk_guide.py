@@ -10,6 +10,8 @@ from tests.support.commands import tessera
 from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, serving
 
+pytestmark = pytest.mark.long
+
 START, *STEPS = blocks_of(ROOT / "docs" / "bulk.md")
 SIGNED_IN, SENT, SEEN, DRY, EXPORTED, SHELL = range(6)
 

@@ -14,6 +14,8 @@ from tests.support.clients import PASSWORD, new_details
 from tests.support.contract import Contract
 from tests.support.servers import ROOT, Server, run, serving
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:

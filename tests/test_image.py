@@ -25,6 +25,8 @@ from api.kit.config import KIT_SETTINGS
 from tests.conftest import SECRET
 from tests.support.servers import ROOT, START_SECONDS, free_port
 
+pytestmark = pytest.mark.long
+
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "compose.yaml"
 PRODUCTION = {

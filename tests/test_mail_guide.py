@@ -11,6 +11,8 @@ from tests.support.commands import tessera
 from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, Server, serving
 
+pytestmark = pytest.mark.long
+
 START, *STEPS = blocks_of(ROOT / "docs" / "mail.md")
 SIGNED_UP, CONFIRMED, FORGOTTEN, RESET, CHANGED, LAST, REVERTED, OPERATED, REMOVED = range(9)
 

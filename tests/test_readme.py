@@ -14,6 +14,8 @@ import pytest
 from tests.support.guides import blocks_of, run_blocks
 from tests.support.servers import ROOT, free_port
 
+pytestmark = pytest.mark.long
+
 START, *STEPS, TEST = blocks_of(ROOT / "README.md")
 SET_UP_SECONDS = 240  # on a slow line
 

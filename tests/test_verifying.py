@@ -32,6 +32,8 @@ from tests.support.servers import ROOT, Server, free_port, serving
 from tests.support.signing import foreign_key, signing_key
 from tests.support.verifiers import GUIDE, ISSUER, LANGUAGES, Refused, Verifier, blocks, code_lines, verifying
 
+pytestmark = pytest.mark.long
+
 MOST_LINES = 10
 FOR_OTHERS = {"type", "fresh"}  # claims of Flask-JWT-Extended, which nobody may rely on
 DROP = object()

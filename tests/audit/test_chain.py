@@ -97,6 +97,7 @@ def test_many_who_seal_at_once_make_one_chain(app: Flask) -> None:
     assert [one.number for one in seals(app)] == list(range(1, len(entries(app)) + 1))
 
 
+@pytest.mark.long
 def test_workers_that_are_killed_leave_one_chain(app: Flask, environ: dict[str, str]) -> None:
     with workers(environ) as nursery:
         for _ in range(4):

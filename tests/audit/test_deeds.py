@@ -252,6 +252,7 @@ for number in range(10**6):
 """
 
 
+@pytest.mark.long
 def test_who_is_killed_leaves_the_deed_with_its_entry_or_neither(
     app: Flask, mina: Person, environ: dict[str, str]
 ) -> None:

@@ -91,6 +91,7 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_kill_9_and_the_same_command_again_is_as_if_nothing_had_been(
     app: Flask, environ: dict[str, str], tmp_path: Path
 ) -> None:

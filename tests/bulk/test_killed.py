@@ -22,7 +22,9 @@ from tests.bulk.conftest import NDJSON, deliver_all, exported, lines_of, row
 from tests.support.clients import Person
 from tests.support.workers import workers
 
-ROWS = 14_000
+pytestmark = pytest.mark.long
+
+ROWS = 24_000
 KILLS = 5
 LEASE = 0.5  # seconds
 ID = "0199d2a4-7b1e-7c63-9f21-{:012x}"

@@ -63,6 +63,7 @@ def test_each_can_be_taken_back(empty: sa.URL, engine: sa.Engine) -> None:
     assert set(sa.inspect(engine).get_table_names()) <= {"alembic_version"}
 
 
+@pytest.mark.long
 def test_four_processes_at_once_migrate_once(empty: sa.URL, tmp_path: Path) -> None:
     url = empty.set(drivername=empty.get_backend_name()).render_as_string(hide_password=False)
     variables = {"TESSERA_DATABASE_URL": url, "TESSERA_DATA_DIR": str(tmp_path)}

@@ -189,6 +189,7 @@ def test_of_several_couriers_each_thing_is_delivered_by_one(make_app: MakeApp, p
     assert Counter(owed_id for owed_id, _ in probe.delivered) == Counter(ids)
 
 
+@pytest.mark.long
 def test_of_several_workers_each_letter_is_sent_by_one(
     app: Flask, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -563,6 +564,7 @@ def _worker(environ: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
         process.communicate(timeout=20)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
     app: Flask, environ: dict[str, str], slow: Ledger, number: int
@@ -577,6 +579,7 @@ def test_a_worker_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
     assert [owed.tries for owed in rows(app)] == [0] * (10 - sent)
 
 
+@pytest.mark.long
 def test_a_server_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
     app: Flask, environ: dict[str, str], slow: Ledger, tmp_path: Path
 ) -> None:
@@ -598,6 +601,7 @@ def test_a_server_delivers_by_itself(
     assert [letter.to for letter in mailbox.new()] == ["mina@example.com"]
 
 
+@pytest.mark.long
 def test_apart_a_server_delivers_nothing_and_a_worker_does(
     app: Flask, environ: dict[str, str], server: Server, mailbox: Mailbox
 ) -> None:

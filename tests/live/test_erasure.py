@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -17,6 +18,8 @@ from api.kit.one_time import OneTimeToken
 from api.sessions.models import Session
 from api.users.models import RoleMember, User
 from tests.support.workers import Nursery, workers
+
+pytestmark = pytest.mark.long
 
 USERS = 4000
 STAYING = 20

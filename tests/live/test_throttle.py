@@ -13,6 +13,8 @@ from tests.support.clients import PASSWORD, new_details
 from tests.support.servers import Answer, Server, serving
 from tests.support.watching import in_parallel
 
+pytestmark = pytest.mark.long
+
 COUNTING = Path(__file__).parent / "counting_feature"
 OWNER, ATTACKER = "198.51.100.1", "192.0.2.1"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -18,6 +19,8 @@ from api.kit.db import db
 from api.kit.outbox import Owed
 from tests.support.ledger import ledger
 from tests.support.workers import Nursery, workers
+
+pytestmark = pytest.mark.long
 
 LETTERS = 500
 KILLS = 12

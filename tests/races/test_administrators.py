@@ -14,6 +14,8 @@ from tests.races.harness import INVALID_TOKEN, PROCESSES, Pair, Request, jitter,
 from tests.support.clients import Person, new_person
 from tests.support.watching import user_row
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 6
 LAST = (409, "last_administrator")
 NO_ADMINISTRATOR = ((403, "permission_denied"), (404, "not_found"))  # any more, when the request began

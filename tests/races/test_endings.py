@@ -29,6 +29,8 @@ from tests.races.harness import (
 from tests.support.servers import Answer
 from tests.support.watching import session_row, set_user
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 4
 INVALID_CREDENTIALS = (401, "invalid_credentials")
 WRONG_PASSWORD = (403, "wrong_password")

@@ -6,11 +6,14 @@ from functools import partial
 from itertools import cycle
 from threading import Event
 
+import pytest
 from flask import Flask
 
 from tests.races.harness import PROCESSES, Member, Pair, Request, Tokens, jitter, new_member, sid, together
 from tests.support.clients import new_person
 from tests.support.servers import Answer
+
+pytestmark = pytest.mark.long
 
 SESSIONS = 20
 PAGE = 5

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import jwt
+import pytest
 
 from api.sessions.commands import retire
 from api.sessions.keys import RELOAD_SECONDS
@@ -28,6 +29,8 @@ from tests.races.harness import (
     using,
 )
 from tests.support.servers import Answer, run
+
+pytestmark = pytest.mark.long
 
 KEY_SET = "/.well-known/jwks.json"
 DEADLINE = 20  # seconds that two rotations may take

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
 from flask import Flask
 
 from tests.races.conftest import Exchanged
@@ -22,6 +23,8 @@ from tests.races.harness import (
 )
 from tests.support.servers import Answer
 from tests.support.watching import session_row
+
+pytestmark = pytest.mark.long
 
 REFRESHES = 20
 ROUNDS = 50

@@ -24,6 +24,8 @@ from tests.races.harness import (
 )
 from tests.support.watching import session_row, set_user
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def old(strict_pair: Pair) -> Tokens:

@@ -34,7 +34,9 @@ from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_person
 from tests.support.watching import set_user, user_row
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))  # on each database; 25 take about 6 seconds
+pytestmark = pytest.mark.long
+
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "40"))  # on each database; they take about 10 seconds
 STEPS = 25
 START = 1893456000  # 2030-01-01: every example begins here
 PASSWORDS = (PASSWORD, "staple battery horse correct")

@@ -147,7 +147,8 @@ def ways(app: Flask) -> Iterator[list[sa.ColumnElement[bool]]]:
             db.session.execute(sa.text("RESET enable_seqscan"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.long
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     people=st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=6),
     sought=st.lists(TEXTS.filter(lambda text: needle(text) is not None), min_size=1, max_size=12),
