@@ -45,9 +45,11 @@ class UserImports(Resource):
     @operation(
         "createUserImport",
         access=Needs("users:import"),
+        repeatable=True,
         query=UserImportCreate(),
         body=FILE,
         answer=(202, UserImportAnswer()),
+        etag=service.etag,
         headers={"Location": "The URL of the import."},
     )
     def post(self, dry_run: str, on_conflict: str, upload: Upload) -> Answer:

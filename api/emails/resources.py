@@ -10,13 +10,15 @@ from api.kit.problems import Overloaded, TooManyAttempts
 from api.users.credentials import PASSWORD_LIMIT, WrongPassword
 from api.users.identifiers import judge
 from api.users.models import User
-from api.users.service import EmailTaken
+from api.users.service import EmailTaken, etag
 from schemas.emails import EmailConfirm, EmailRevert
 from schemas.users import UserAnswer
 
 
 class EmailVerifications(Resource):
-    @operation("createEmailVerification", access=SIGNED_IN, limit=PASSWORD_LIMIT, answer=(202, None))
+    @operation(
+        "createEmailVerification", access=SIGNED_IN, repeatable=True, limit=PASSWORD_LIMIT, answer=(202, None)
+    )
     def post(self) -> None:
         """Send the letter to confirm one's address again.
 
@@ -33,6 +35,7 @@ class EmailConfirmation(Resource):
         limit=PASSWORD_LIMIT,
         body=EmailConfirm(),
         answer=(200, UserAnswer()),
+        etag=etag,
         problems=(EmailTaken, WrongPassword, TooManyAttempts, Overloaded),
     )
     def post(self, token: str, password: str | None = None) -> User:

@@ -6,12 +6,21 @@ from collections.abc import Iterable
 import structlog
 from flask import Flask
 
-from api.kit import clock, work
+from api.kit import clock, idempotency, one_time, work
 from api.kit.actor import as_service
 from api.kit.feature import Chore, Feature
 
+_KIT_CHORES = (
+    Chore("idempotency keys", 3600, idempotency.has_old, idempotency.forget_old),
+    Chore("one-time tokens", 3600, one_time.has_expired, one_time.forget_expired),
+)
 _random = random.SystemRandom()
 log = structlog.get_logger(source="tessera.chores")
+
+
+def chores_of(features: Iterable[Feature]) -> list[Chore]:
+    """Return the chores of the kit and of the features."""
+    return [*_KIT_CHORES, *(chore for feature in features for chore in feature.chores)]
 
 
 class Chores:
@@ -21,9 +30,9 @@ class Chores:
     process at a time does a chore, and the others leave it to that one; SQLite's writers take turns.
     """
 
-    def __init__(self, app: Flask, features: Iterable[Feature]) -> None:
+    def __init__(self, app: Flask, chores: Iterable[Chore]) -> None:
         self._app = app
-        self._due_at = {chore: 0.0 for feature in features for chore in feature.chores}
+        self._due_at = dict.fromkeys(chores, 0.0)
 
     def do_next(self) -> bool:
         """Do a step of the chore that is due the longest, and tell whether there was one."""

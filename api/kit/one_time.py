@@ -10,12 +10,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from api.kit import clock, encoding
+from api.kit import clock, encoding, work
 from api.kit.db import Base, db
 from api.kit.ids import new_id
 from schemas.base import Message
 
 UNUSABLE = Message("unusable_token", "Is not a token that can be used: ask for another letter.")
+_FORGOTTEN = 1000  # tokens in one step of the chore
 BYTES = 32  # of entropy; 16 are asked for (OWASP ASVS 6.6.3)
 
 
@@ -34,7 +35,7 @@ class OneTimeToken(Base):
     user_id: Mapped[UUID]
     address: Mapped[str] = mapped_column(sa.String(254))
     created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 _PROOF = OneTimeToken.user_id, OneTimeToken.address, OneTimeToken.created_at
@@ -109,6 +110,22 @@ def held_about(user_id: UUID, *purposes: str) -> list[dict[str, Any]]:
 def erase(user_ids: Collection[UUID]) -> None:
     """Forget every token of some users."""
     _delete(OneTimeToken.user_id.in_(user_ids))
+
+
+def has_expired() -> bool:
+    """Tell whether there are tokens that can be used no more."""
+    return db.session.scalar(sa.select(OneTimeToken.id).where(_expired()).limit(1)) is not None
+
+
+def forget_expired() -> bool:
+    """Forget some tokens that have expired, and tell whether there may be more."""
+    some = sa.select(OneTimeToken.id).where(_expired()).limit(_FORGOTTEN)
+    gone = sa.delete(OneTimeToken).where(OneTimeToken.id.in_(some))
+    return work.connection().execute(gone).rowcount == _FORGOTTEN
+
+
+def _expired() -> sa.ColumnElement[bool]:
+    return OneTimeToken.expires_at <= clock.now()
 
 
 def _delete(*conditions: sa.ColumnElement[bool]) -> None:

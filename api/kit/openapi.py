@@ -17,6 +17,8 @@ from marshmallow import Schema, fields
 from api import __version__
 from api.kit.config import PUBLIC_URL
 from api.kit.http import PROBLEM_JSON
+from api.kit.idempotency import HEADER as IDEMPOTENCY_KEY
+from api.kit.idempotency import MAXIMUM_KEY
 from api.kit.limits import HEADERS as LIMIT_HEADERS
 from api.kit.operation import Operation, Route
 from api.kit.problems import (
@@ -34,6 +36,10 @@ from schemas.problems import ProblemAnswer, ValidationProblemAnswer
 _REQUEST_ID = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
 _IF_MATCH = "The entity tag of the state to be changed; with a stale one nothing is changed."
 _IF_NONE_MATCH = "Entity tags of the states that the client has; answered by 304 when one is current."
+_IDEMPOTENCY_KEY = (
+    "A key of the client's choice, such as a UUID: a repetition of the request with the same key gets the "
+    "first answer again, for 24 hours."
+)
 _DESCRIPTION = """\
 User accounts and token login as a REST-only JSON API.
 
@@ -100,7 +106,7 @@ def _operation(
     }
     if description:
         described["description"] = description
-    parameters = path_parameters + _query(operation, converter) + _conditional_parameters(operation)
+    parameters = path_parameters + _query(operation, converter) + _header_parameters(operation)
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
@@ -138,12 +144,19 @@ def _parameters(schema: Schema, converter: OpenAPIConverter, location: str) -> l
     return parameters
 
 
-def _conditional_parameters(operation: Operation) -> list[dict[str, Any]]:
-    if operation.etag is None:
-        return []
-    name, text = ("If-None-Match", _IF_NONE_MATCH) if operation.safe else ("If-Match", _IF_MATCH)
-    schema = {"type": "string", "minLength": 1, "maxLength": 1024}
-    return [{"name": name, "in": "header", "required": False, "description": text, "schema": schema}]
+def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
+    tags = {"type": "string", "minLength": 1, "maxLength": 1024}
+    key = {"type": "string", "minLength": 1, "maxLength": MAXIMUM_KEY, "pattern": "^[!-~]+$"}
+    headers = (
+        (operation.etag and operation.safe, "If-None-Match", _IF_NONE_MATCH, tags),
+        (operation.takes_precondition, "If-Match", _IF_MATCH, tags),
+        (operation.repeatable, IDEMPOTENCY_KEY, _IDEMPOTENCY_KEY, key),
+    )
+    return [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+        for applies, name, text, schema in headers
+        if applies
+    ]
 
 
 def _request_body(body: Schema | Stream, converter: OpenAPIConverter) -> dict[str, Any]:
@@ -175,7 +188,9 @@ def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
 
 def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
-    names = dict(operation.headers) | ({"ETag": "The entity tag of this state."} if operation.etag else {})
+    names = dict(operation.headers)
+    if operation.etag and operation.answer:
+        names["ETag"] = "The entity tag of this state."
     if names:
         described["headers"] = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()

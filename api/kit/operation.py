@@ -10,7 +10,7 @@ from flask import Response, current_app, g, request
 from flask_restful import Resource
 from marshmallow import Schema
 
-from api.kit import work
+from api.kit import idempotency, work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.config import FRESH_SIGN_IN, REQUEST_LIMIT
 from api.kit.http import read_json, refuse_unacceptable
@@ -29,6 +29,7 @@ from api.kit.problems import (
     PreconditionFailed,
     Problem,
     ReauthenticationRequired,
+    RequestInProgress,
     RequestTimeout,
     TooManyRequests,
     UnsupportedMediaType,
@@ -50,6 +51,8 @@ class Host(Protocol):
 
     settings: Settings
     operations: "dict[str, Operation]"
+
+    def keys(self, purpose: str) -> list[bytes]: ...
 
     def identify(self, credential: str) -> Identity: ...
 
@@ -75,7 +78,7 @@ class Operation:
     `status` and `answer` are the success; without a schema it has no body, or the text that the
     method returns when there is a `media_type`. `texts` are media types that the method chooses from by
     `Answer`, each with an example, for a text or its pieces. `etag` gives the entity tag of what the method
-    returns; the method of an unsafe operation then takes `precondition` as well.
+    returns; what changes the resource that its path names then takes `precondition` as well.
     """
 
     id: str
@@ -92,11 +95,17 @@ class Operation:
     problems: tuple[type[Problem], ...]
     etag: Callable[[Any], str] | None
     fresh: bool
+    repeatable: bool
     database: bool
     max_age: int | None
     headers: Mapping[str, str]
     policy: Policy | None
     safe: bool
+
+    @property
+    def takes_precondition(self) -> bool:
+        """Whether it changes something that there is: its path names it, and it has an entity tag."""
+        return self.etag is not None and not self.safe and bool(self.path.fields)
 
     def run(self, resource: Any, path: Mapping[str, str]) -> Any:
         """Answer the current request: the whole way from its headers to its status."""
@@ -104,17 +113,34 @@ class Operation:
         if self.policy is not None:
             count_request(self.policy)
         refuse_unacceptable(*self.texts or [self.media_type or "application/json"])
+        key = idempotency.read_key(request.headers.get(idempotency.HEADER)) if self.repeatable else None
+        if key is not None:
+            return self._run_once(resource, path, key)
         with self._unit():
-            arguments = self._admit(path)
-            if self.query.fields or request.query_string:
-                arguments |= load_parameters(self.query, single_values(request.args))
-            if isinstance(self.body, Stream):
-                arguments["upload"] = self.body.open(host().settings)
-            elif self.body is not None:
-                arguments |= load_body(self.body, read_json(self.merge_patch))
-            if self.etag and not self.safe:
-                arguments["precondition"] = read_if_match(request.headers.get("If-Match"))
-            return self._respond(self.function(resource, **arguments))
+            return self._respond(self.function(resource, **self._arguments(path)))
+
+    def _run_once(self, resource: Any, path: Mapping[str, str], key: str) -> Any:
+        """Answer a request as its first try was answered, or else be the first try."""
+        with idempotency.Try(host().keys("idempotency"), key) as attempt, self._unit():
+            arguments = self._arguments(path)
+            by = None if self.access.public else g.identity.user_id
+            answer = attempt.first_answer(self.id, by, arguments)
+            if answer is not None:
+                return answer
+            return attempt.keep(self._respond(self.function(resource, **arguments)))
+
+    def _arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the schemas load from the request, once its caller is admitted."""
+        arguments = self._admit(path)
+        if self.query.fields or request.query_string:
+            arguments |= load_parameters(self.query, single_values(request.args))
+        if isinstance(self.body, Stream):
+            arguments["upload"] = self.body.open(host().settings)
+        elif self.body is not None:
+            arguments |= load_body(self.body, read_json(self.merge_patch))
+        if self.takes_precondition:
+            arguments["precondition"] = read_if_match(request.headers.get("If-Match"))
+        return arguments
 
     def _unit(self) -> AbstractContextManager[None]:
         return work.reading() if self.safe else work.writing()
@@ -157,9 +183,10 @@ class Operation:
             (self.fresh, (ReauthenticationRequired,)),
             (self.body is not None, body),
             (isinstance(self.body, Schema), (MalformedJson,)),
-            (self.etag is not None and not self.safe, (PreconditionFailed,)),
+            (self.takes_precondition, (PreconditionFailed,)),
             (self.database, (DatabaseUnavailable,)),
             (self.policy is not None, (TooManyRequests,)),
+            (self.repeatable, (RequestInProgress,)),
         )
         return {kind.code: kind for applies, kinds in where if applies for kind in kinds}
 
@@ -197,6 +224,7 @@ def operation(
     problems: ProblemsRule = (),
     etag: Callable[[Any], str] | None = None,
     fresh: bool = False,
+    repeatable: bool = False,
     database: bool = True,
     max_age: int | Setting[int] | None = None,
     headers: Mapping[str, str] | None = None,
@@ -209,6 +237,7 @@ def operation(
     the settings.
     `headers` names the headers of the success and what they hold; `max_age` lets caches keep it, in
     seconds or by a setting.
+    What is `repeatable` takes an Idempotency-Key: who repeats it gets the first answer again.
     `limit` is how often each client network may call this and whatever else has the same one.
     """
 
@@ -230,6 +259,7 @@ def operation(
                 problems=problems(settings) if callable(problems) else problems,
                 etag=etag,
                 fresh=fresh,
+                repeatable=repeatable,
                 database=database,
                 max_age=settings[max_age] if isinstance(max_age, Setting) else max_age,
                 headers=headers or {},

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from api.kit import clock, work
 from api.kit.actor import as_service
-from api.kit.chores import Chores
+from api.kit.chores import Chores, chores_of
 from api.kit.db import Base, UtcDateTime, db
 from api.kit.feature import Deliver, Feature, Task
 from api.kit.ids import new_id
@@ -112,7 +112,7 @@ class Courier:
         for feature in features:
             self.deliveries |= feature.deliveries
             self.tasks |= feature.tasks
-        self._chores = Chores(app, features)
+        self._chores = Chores(app, chores_of(features))
         self._app = app
         self._is_away = False
         self._rung: SimpleQueue[None] = SimpleQueue()  # unlike an Event a signal handler may use it

@@ -157,6 +157,17 @@ class RequestTimeout(Problem):
     remedy = "Send the whole body without long pauses."
 
 
+class RequestInProgress(Problem):
+    status = 409
+    code = "request_in_progress"
+    title = "The request is being worked on"
+    detail = "A request with this Idempotency-Key was sent before, and has no answer yet."
+    remedy = "Send it again, with the same key, after the seconds in Retry-After."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
 class PreconditionFailed(Problem):
     status = 412
     code = "precondition_failed"
@@ -256,6 +267,7 @@ KIT_PROBLEMS: tuple[type[Problem], ...] = (
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
+    RequestInProgress,
     PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,

@@ -81,7 +81,7 @@ def connection() -> sa.Connection:
     return _apart.get() or db.session.connection()
 
 
-def note(statement: sa.Update, parameters: Mapping[str, Any]) -> None:
+def note(statement: sa.Update | sa.Delete, parameters: Mapping[str, Any]) -> None:
     """Carry out one statement apart, before a unit of work has begun to write.
 
     It is a note that does without: when the database cannot take it now, that is logged.

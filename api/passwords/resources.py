@@ -39,6 +39,7 @@ class PasswordResets(Resource):
     @operation(
         "createPasswordReset",
         access=PUBLIC,
+        repeatable=True,
         limit=PASSWORD_LIMIT,
         body=judge(PasswordResetCreate()),
         answer=(202, None),

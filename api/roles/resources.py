@@ -46,8 +46,10 @@ class Roles(Resource):
     @operation(
         "createRole",
         access=Needs("roles:write"),
+        repeatable=True,
         body=RoleCreate(),
         answer=(201, RoleAnswer()),
+        etag=service.etag,
         headers={"Location": "The URL of the role."},
         problems=(RoleNameTaken, PermissionDenied),
     )

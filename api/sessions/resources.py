@@ -45,6 +45,7 @@ class Sessions(Resource):
     @operation(
         "createSession",
         access=PUBLIC,
+        repeatable=True,
         body=SessionCreate(),
         answer=(201, TokensAnswer()),
         problems=(InvalidCredentials, TooManyAttempts, Overloaded),

@@ -70,8 +70,10 @@ class Users(Resource):
     @operation(
         "createUser",
         access=_sign_up_access,
+        repeatable=True,
         body=_user_create,
         answer=_sign_up_answer,
+        etag=service.etag,
         headers={"Location": "The URL of the user."},
         problems=_sign_up_problems,
         limit=signing_up.SIGN_UP_LIMIT,
@@ -168,15 +170,16 @@ class Restoration(Resource):
         access=Needs("users:write"),
         path=UserPath(),
         answer=(200, UserAnswer()),
+        etag=service.etag,
         problems=(NotFound, NotDeleted, PermissionDenied),
     )
-    def post(self, user_id: UUID) -> User:
+    def post(self, user_id: UUID, precondition: Precondition) -> User:
         """Restore a user who was deleted, and is not yet erased.
 
         They sign in again by their password. Whoever restores them must have every permission that they
         get back.
         """
-        return standing.restore(user_id, held=caller().permissions)
+        return standing.restore(user_id, precondition, held=caller().permissions)
 
 
 class Suspension(Resource):
@@ -185,6 +188,7 @@ class Suspension(Resource):
         access=Needs("users:read"),
         path=UserPath(),
         answer=(200, SuspensionAnswer()),
+        etag=service.etag,
         problems=(NotFound,),
     )
     def get(self, user_id: UUID) -> User:
@@ -197,30 +201,32 @@ class Suspension(Resource):
         path=UserPath(),
         body=SuspensionCreate(),
         answer=(200, SuspensionAnswer()),
+        etag=service.etag,
         problems=(NotFound, OwnAccount, LastAdministrator, PermissionDenied),
     )
-    def post(self, user_id: UUID, reason: str, until: datetime | None) -> User:
+    def post(self, user_id: UUID, reason: str, until: datetime | None, precondition: Precondition) -> User:
         """Suspend a user.
 
         Every session of theirs ends at once, and signing in is refused as with a wrong password. Of a user
         who is suspended already it changes the reason and the end. At the end it is lifted by itself.
         """
         by = caller()
-        return standing.suspend(user_id, reason, until, held=by.permissions, by=by.user_id)
+        return standing.suspend(user_id, reason, until, precondition, held=by.permissions, by=by.user_id)
 
     @operation(
         "liftSuspension",
         access=Needs("users:write"),
         path=UserPath(),
         answer=(204, None),
+        etag=service.etag,
         problems=(NotFound, PermissionDenied),
     )
-    def delete(self, user_id: UUID) -> None:
+    def delete(self, user_id: UUID, precondition: Precondition) -> None:
         """Lift a suspension.
 
         The user may sign in again; sessions that have ended stay so.
         """
-        standing.lift(user_id, held=caller().permissions)
+        standing.lift(user_id, precondition, held=caller().permissions)
 
 
 class Export(Resource):

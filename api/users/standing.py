@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api.kit import clock
+from api.kit.conditional import ANY_STATE, Precondition
 from api.kit.db import db
 from api.kit.events import Event
 from api.kit.problems import NotFound, Problem
@@ -16,7 +17,7 @@ from api.kit.service import emit
 from api.kit.validation import refuse
 from api.users import roles
 from api.users.models import ACTIVE, DELETED, SUSPENDED, User
-from api.users.service import apply, get, locked, require_power
+from api.users.service import apply, etag, get, locked, require_power
 from schemas.base import Message
 
 ROLES_MAXIMUM = 20  # of one user: every access token has them
@@ -132,11 +133,17 @@ def take(user_id: UUID, role: str, *, held: frozenset[str]) -> None:
 
 
 def suspend(
-    user_id: UUID, reason: str, until: datetime | None, *, held: frozenset[str], by: UUID | None
+    user_id: UUID,
+    reason: str,
+    until: datetime | None,
+    precondition: Precondition = ANY_STATE,
+    *,
+    held: frozenset[str],
+    by: UUID | None,
 ) -> User:
     """Suspend a user, or change the reason and the end of a suspension; with None it has no end.
 
-    Raises NotFound, OwnAccount, PermissionDenied, ValidationFailed or LastAdministrator.
+    Raises NotFound, OwnAccount, PermissionDenied, PreconditionFailed, ValidationFailed or LastAdministrator.
     """
     now = clock.now()
     if until is not None and until <= now:
@@ -145,6 +152,7 @@ def suspend(
         raise OwnAccount()
     user = locked(user_id)
     require_power(held, user)
+    precondition.check(etag(user))
     roles.keep_an_administrator(user)
     changes = {"status": SUSPENDED, "suspended_until": until, "suspension_reason": reason}
     apply(user, changes | {"suspended_at": user.suspended_at or now})
@@ -160,12 +168,13 @@ def suspended(user_id: UUID) -> User:
     return user
 
 
-def lift(user_id: UUID, *, held: frozenset[str]) -> None:
-    """End a suspension; raises NotFound when there is none, or PermissionDenied."""
+def lift(user_id: UUID, precondition: Precondition = ANY_STATE, *, held: frozenset[str]) -> None:
+    """End a suspension; raises NotFound when there is none, PermissionDenied or PreconditionFailed."""
     user = locked(user_id)
     if user.status != SUSPENDED:
         raise NotFound()
     require_power(held, user)
+    precondition.check(etag(user))
     _lift(user)
 
 
@@ -196,10 +205,10 @@ def lift_ended() -> bool:
     return bool(ids)
 
 
-def restore(user_id: UUID, *, held: frozenset[str]) -> User:
+def restore(user_id: UUID, precondition: Precondition = ANY_STATE, *, held: frozenset[str]) -> User:
     """Undo the deletion of a user, who is suspended again if they were.
 
-    Raises NotFound, NotDeleted or PermissionDenied.
+    Raises NotFound, NotDeleted, PermissionDenied or PreconditionFailed.
     """
     user = db.session.scalar(sa.select(User).where(User.id == user_id).with_for_update())
     if user is None:
@@ -207,6 +216,7 @@ def restore(user_id: UUID, *, held: frozenset[str]) -> User:
     if user.status != DELETED:
         raise NotDeleted()
     require_power(held, user)
+    precondition.check(etag(user))
     status = ACTIVE if user.suspended_at is None else SUSPENDED
     apply(user, {"status": status, "deleted_at": None})
     emit(UserRestored(user_id))

@@ -31,7 +31,7 @@ def test_it_is_due_at_once_and_then_after_its_time(app: Flask, monkeypatch: pyte
         done[0] += 1
         return False
 
-    found = Chores(app, [feature(chore(act))])
+    found = Chores(app, [chore(act)])
     answers = []
     for seconds in (0, 0, 44, 32, 0):
         now[0] += seconds
@@ -49,7 +49,7 @@ def test_it_goes_on_while_there_is_more_and_others_come_between(app: Flask) -> N
 
         return step
 
-    found = Chores(app, [feature(chore(act("a"), name="a"), chore(act("b"), name="b"))])
+    found = Chores(app, [chore(act("a"), name="a"), chore(act("b"), name="b")])
     while found.do_next():
         pass
     assert sorted(done) == ["a", "a", "a", "b", "b", "b"]
@@ -59,7 +59,7 @@ def test_what_is_not_needed_takes_no_turn_to_write(app: Flask) -> None:
     def act() -> bool:
         raise AssertionError("not needed")
 
-    assert Chores(app, [feature(chore(act, needed=False))]).do_next()
+    assert Chores(app, [chore(act, needed=False)]).do_next()
 
 
 def test_one_that_fails_is_undone_and_stops_no_other(app: Flask) -> None:
@@ -75,7 +75,7 @@ def test_one_that_fails_is_undone_and_stops_no_other(app: Flask) -> None:
         done.append("other")
         return False
 
-    found = Chores(app, [feature(chore(fail, name="a"), chore(act, name="b"))])
+    found = Chores(app, [chore(fail, name="a"), chore(act, name="b")])
     while found.do_next():
         pass
     assert done == ["other"]
@@ -100,14 +100,14 @@ def test_while_one_does_it_the_others_leave_it(app: Flask) -> None:
         done.append("quick")
         return False
 
-    thread = threading.Thread(target=Chores(app, [feature(chore(slow))]).do_next)
+    thread = threading.Thread(target=Chores(app, [chore(slow)]).do_next)
     thread.start()
     assert begun.wait(10)
-    Chores(app, [feature(chore(quick))]).do_next()
+    Chores(app, [chore(quick)]).do_next()
     go_on.set()
     thread.join(10)
     assert done == ["slow"]
-    Chores(app, [feature(chore(quick))]).do_next()
+    Chores(app, [chore(quick)]).do_next()
     assert done == ["slow", "quick"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.clients import ContractClient, Person, client_of
+from tests.support.clients import ContractClient, Person, client_of, contract_of
 
 ME = "/v1/users/me"
 
@@ -262,3 +262,38 @@ def _in_parallel(app: Flask, person: Person, patches: list[Any], tag: str | None
         thread.join()
     assert len(answers) == len(patches)
     return answers
+
+
+# Every resource
+
+
+_NO_RESOURCES = {
+    "createSession",  # tokens
+    "refreshSession",
+    "reauthenticateSession",
+    "exportUser",  # made anew each time
+    "getLiveness",
+    "getReadiness",
+    "getService",
+    "getClientConfig",
+    "getProblemKind",
+    "getAuthorizationServer",
+}
+
+
+def test_every_single_resource_has_a_tag_wherever_it_is_answered(app: Flask) -> None:
+    document = contract_of(app).document
+    found = {
+        described["operationId"]
+        for item in document["paths"].values()
+        for described in item.values()
+        for status, answer in described["responses"].items()
+        if status < "300" and "ETag" not in answer.get("headers", {}) and _is_single(answer, document)
+    }
+    assert found == _NO_RESOURCES
+
+
+def _is_single(answer: dict[str, Any], document: dict[str, Any]) -> bool:
+    name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+    schema = document["components"]["schemas"].get(name.rpartition("/")[2])
+    return schema is not None and "items" not in schema["properties"]

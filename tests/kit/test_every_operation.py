@@ -241,7 +241,7 @@ def test_every_operation_with_a_body_refuses_what_is_no_json(admin: Person) -> N
     assert _collect(found) == []
 
 
-def test_every_conditional_operation_refuses_a_malformed_tag(admin: Person) -> None:
+def test_every_operation_refuses_a_malformed_header(admin: Person) -> None:
     found = (
         (
             op.id,
@@ -251,7 +251,7 @@ def test_every_conditional_operation_refuses_a_malformed_tag(admin: Person) -> N
                     op,
                     admin.bearer,
                     path=op.path(import_id=_new_import(admin.client.application)),
-                    headers={parameter["name"]: "nonsense"},
+                    headers={parameter["name"]: "non sense"},
                 ),
                 400,
                 "malformed_request",
@@ -259,7 +259,7 @@ def test_every_conditional_operation_refuses_a_malformed_tag(admin: Person) -> N
         )
         for op in operations(admin.client.application)
         for parameter in op.described.get("parameters", [])
-        if parameter["in"] == "header"
+        if parameter["in"] == "header" and op.id != "getSuspension"  # there is none: 404 comes first
     )
     assert _collect(found) == []
 

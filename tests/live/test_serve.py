@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -262,22 +261,12 @@ def test_what_was_acknowledged_survives_a_kill(app: Flask, environ: dict[str, st
         for _ in range(4):
             pool.submit(sign_up_until_killed, server)
         time.sleep(1.0)
-        _kill_all(server)
+        server.kill()
     with app.app_context(), work.reading():
         page = listing.list_page(limit=200, cursor=None, sort="created_at", count="none")
         found = {str(user.id) for user in page.items}
     assert len(acknowledged) > 5
     assert set(acknowledged) <= found
-
-
-def _kill_all(server: Server) -> None:
-    """Kill the server and its processes at once, without a warning."""
-    pids = subprocess.run(
-        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    for pid in [server.process.pid, *map(int, pids)]:
-        os.kill(pid, signal.SIGKILL)
-    server.process.wait(10)
 
 
 def test_every_log_line_is_json_and_holds_no_secret(server: Server) -> None:

@@ -49,6 +49,15 @@ def test_it_is_told_to_administrators(admin: Person, mina: Person) -> None:
     assert admin.call("GET", f"/v1/users/{mina.id}").get_json()["status"] == "suspended"
 
 
+def test_of_two_administrators_who_saw_the_same_one_decides(admin: Person, mina: Person) -> None:
+    seen = suspend(admin, mina).headers["ETag"]
+    assert admin.call("GET", of(mina), If_None_Match=seen).status_code == 304
+    assert admin.call("POST", of(mina), SPAM | {"reason": "Sent spam."}, If_Match=seen).status_code == 200
+    assert refusal(admin.call("DELETE", of(mina), If_Match=seen)) == (412, "precondition_failed")
+    assert refusal(admin.call("POST", of(mina), SPAM, If_Match=seen)) == (412, "precondition_failed")
+    assert admin.call("GET", of(mina)).get_json()["reason"] == "Sent spam."
+
+
 def test_it_is_nobodys_to_see_who_may_not_see_users(admin: Person, mina: Person, ken: Person) -> None:
     suspend(admin, mina)
     assert refusal(ken.call("GET", of(mina))) == (403, "permission_denied")
