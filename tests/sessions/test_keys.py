@@ -499,6 +499,7 @@ def _abandoned(kind: str, folder: Path) -> Iterator[tuple[Flask, Callable[[], No
     """Yield an app, and what takes its database away."""
     manager = databases.fresh(kind, folder)
     url = manager.__enter__()
+    path = Path(url.removeprefix("sqlite:///"))
     app = create_app(
         {
             "TESSERA_SECRET_KEY": SECRET,
@@ -515,12 +516,13 @@ def _abandoned(kind: str, folder: Path) -> Iterator[tuple[Flask, Callable[[], No
         close()
         manager.__exit__(None, None, None)
         if kind == "sqlite":
-            path = Path(url.removeprefix("sqlite:///"))
             path.unlink()
             path.mkdir()
 
     yield app, take_away
     close()
+    if path.is_dir():
+        path.rmdir()
     shutil.rmtree(folder)
 
 

@@ -75,9 +75,7 @@ def unguarded(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def refuse_to_open(event: str, args: tuple[Any, ...]) -> None:
     """Refuse, as an audit hook, that Python opens a file of an SQLite database: see `read_apart`."""
-    if event != "open" or not str(args[0]).endswith((".db", ".db-wal", ".db-shm")):
-        return
-    if not args[2] & os.O_DIRECTORY:
+    if event == "open" and str(args[0]).endswith((".db", ".db-wal", ".db-shm")):
         raise AssertionError(f"{args[0]} would lose the locks that SQLite has on it: use read_apart")
 
 
