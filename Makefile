@@ -47,14 +47,15 @@ test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the
 test-long: .venv/.dev tests/node/node_modules  ## Run the long tests: races, kill -9 over and over, the image
 	@$(PYTEST) -m long $(ARGS)
 
-check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated
+check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated, translations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.generated --check
+	@$(BIN)/python -m tests.translations
 
-openapi docs: .venv/.dev  ## Write openapi.yaml and the README's tables anew
+openapi docs: .venv/.dev  ## Write openapi.yaml, the README's tables and the catalogues anew
 	@$(BIN)/python -m tests.generated
 
 migration: .venv/.dev  ## Write the next migration: make migration MESSAGE='Add a table'

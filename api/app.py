@@ -7,9 +7,11 @@ from flask import Flask
 import api
 from api.kit.addresses import init_addresses
 from api.kit.config import FEATURES, KIT_SETTINGS, refuse_unfit_for_production
+from api.kit.cors import init_cors
 from api.kit.db import init_database
 from api.kit.feature import Feature, installed, selected
 from api.kit.http import Api, init_http
+from api.kit.languages import init_languages
 from api.kit.limits import init_limits
 from api.kit.logs import init_logs
 from api.kit.outbox import Courier
@@ -46,6 +48,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     app = Flask("tessera", static_folder=None)
     init_logs(app)
     init_http(app)
+    init_cors(app, settings)
+    init_languages(app, [feature.translations for feature in features if feature.translations])
     init_addresses(app, settings)
     init_limits(app, settings)
     init_database(app, settings)

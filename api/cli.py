@@ -16,6 +16,7 @@ from api import __version__, app, diagnosis
 from api.kit import limits, migrations, openapi
 from api.kit.commands import AppFactory, grouped, pass_app
 from api.kit.config import DATABASE_URL, HOST, PORT, THREADS, WORKERS
+from api.kit.cors import Cors
 from api.kit.db import lacks_tables
 from api.kit.feature import Feature
 from api.kit.logs import configure_logs, open_stderr
@@ -126,6 +127,7 @@ def serve() -> None:
         port=port,
         workers=settings[WORKERS],
         threads=settings[THREADS],
+        cors=Cors.of(settings),
     )
 
 

@@ -1,6 +1,7 @@
 """What the service says about itself."""
 
 from schemas.base import Answer, Integer, JsonObject, Matching, Request, Text, list_of
+from schemas.messages import Phrase
 
 
 class ProblemPath(Request):
@@ -8,7 +9,7 @@ class ProblemPath(Request):
 
     code = Matching(
         r"[a-z0-9_]+",
-        hint="Must be the code of a problem.",
+        hint=Phrase("Must be the code of a problem."),
         minimum=1,
         maximum=100,
         required=True,

@@ -14,6 +14,7 @@ from schemas.base import (
     Timestamp,
     list_of,
 )
+from schemas.messages import Phrase
 
 _SOMEBODY = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
 _A_SESSION = "0199d2a4-8c2f-7a10-8e44-1b9d3f5a7c20"
@@ -29,7 +30,7 @@ class AuditEventList(PageQuery):
 
     action = Matching(
         r"[a-z][a-z0-9_]*",
-        hint="Must be an action such as user_created.",
+        hint=Phrase("Must be an action such as user_created."),
         minimum=1,
         maximum=60,
         load_default=None,

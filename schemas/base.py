@@ -1,4 +1,4 @@
-"""What every shape is made of: strict fields, messages with a code, requests and answers."""
+"""What every shape is made of: strict fields, requests and answers."""
 
 import json
 import re
@@ -10,6 +10,8 @@ from uuid import UUID
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate, validates_schema
 
+from schemas.messages import Message, Phrase
+
 CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -17,24 +19,10 @@ UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep
 # The same set of texts for OpenAPI, whose dialect (ECMA-262) reads surrogates as pairs.
 FIT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
 
-
-class Message(str):
-    """What is wrong, for people, with a `code` for programs; it stays one when formatted."""
-
-    code: str
-
-    def __new__(cls, code: str, text: str) -> "Message":
-        message = super().__new__(cls, text)
-        message.code = code
-        return message
-
-    def format(self, *args: object, **kwargs: object) -> "Message":
-        return Message(self.code, super().format(*args, **kwargs))
-
-
 REQUIRED = Message("required", "Is missing.")
 NULL = Message("null_not_allowed", "May not be null.")
 UNKNOWN = Message("unknown_member", "Is not known here.")
+NOT_AN_OBJECT = Message("invalid_type", "Must be an object.")
 CHARACTERS = Message("invalid_characters", "Has characters that are not allowed.")
 
 _COMMON = {
@@ -42,10 +30,6 @@ _COMMON = {
     "null": NULL,
     "validator_failed": Message("invalid", "Is not valid."),
 }
-
-
-def wrong_type(expected: str) -> Message:
-    return Message("invalid_type", f"Must be {expected}.")
 
 
 def length(minimum: int | None = None, maximum: int | None = None) -> validate.And:
@@ -67,7 +51,7 @@ def one_of(*choices: str) -> validate.OneOf:
 class Text(fields.String):
     """A line of text without control characters, of at most `maximum` code points."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("a string")}
+    default_error_messages = {**_COMMON, "invalid": Message("invalid_type", "Must be a string.")}
 
     def __init__(self, *, minimum: int = 0, maximum: int, **kwargs: Any) -> None:
         self.minimum, self.maximum = minimum, maximum
@@ -98,7 +82,7 @@ class Verbatim(Text):
 class Matching(Text):
     """Text that a whole pattern matches; `pattern` is read by Python and ECMA-262 alike."""
 
-    def __init__(self, pattern: str, *, hint: str, **kwargs: Any) -> None:
+    def __init__(self, pattern: str, *, hint: Phrase, **kwargs: Any) -> None:
         self.pattern, self.hint = pattern, hint
         super().__init__(**kwargs)
 
@@ -114,7 +98,7 @@ class Instant(Matching):
         metadata = {"format": "date-time", **kwargs.pop("metadata", {})}
         super().__init__(
             r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+\-][0-9]{2}:[0-9]{2})",
-            hint="Must be an instant such as 2026-11-22T09:30:00Z.",
+            hint=Phrase("Must be an instant such as 2026-11-22T09:30:00Z."),
             minimum=20,
             maximum=35,
             metadata=metadata,
@@ -135,7 +119,7 @@ class Instant(Matching):
 class Integer(fields.Integer):
     """A whole number within bounds; `"5"` and `5.0` are none. A parameter is read from digits."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("an integer")}
+    default_error_messages = {**_COMMON, "invalid": Message("invalid_type", "Must be an integer.")}
 
     def __init__(self, minimum: int, maximum: int, *, parameter: bool = False, **kwargs: Any) -> None:
         self.minimum, self.maximum, self.parameter = minimum, maximum, parameter
@@ -149,15 +133,15 @@ class Integer(fields.Integer):
         if type(value) is not int:
             raise self.make_error("invalid")
         if not self.minimum <= value <= self.maximum:
-            detail = f"Must be from {self.minimum} to {self.maximum}."
-            raise ValidationError(Message("out_of_range", detail))
+            bounds = {"minimum": self.minimum, "maximum": self.maximum}
+            raise ValidationError(Message("out_of_range", "Must be from {minimum} to {maximum}.", **bounds))
         return value
 
 
 class Boolean(fields.Boolean):
     """`true` or `false`, and nothing that looks like them. A parameter is read from the word."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("true or false")}
+    default_error_messages = {**_COMMON, "invalid": Message("invalid_type", "Must be true or false.")}
 
     def __init__(self, *, parameter: bool = False, **kwargs: Any) -> None:
         self.parameter = parameter
@@ -207,7 +191,7 @@ def instant_text(instant: datetime) -> str:
 class JsonObject(fields.Dict):
     """Any JSON object of at most `maximum` bytes, written without spaces in UTF-8."""
 
-    default_error_messages = {**_COMMON, "invalid": wrong_type("an object")}
+    default_error_messages = {**_COMMON, "invalid": NOT_AN_OBJECT}
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -222,7 +206,8 @@ class JsonObject(fields.Dict):
         if re.search(r"[\ud800-\udfff]", text) or "\\u0000" in text.replace("\\\\", ""):
             raise ValidationError(CHARACTERS)
         if len(text.encode()) > self.maximum:
-            raise ValidationError(Message("too_long", f"Must have at most {self.maximum} bytes."))
+            long = Message("too_long", "Must have at most {maximum} bytes.", maximum=self.maximum)
+            raise ValidationError(long)
         return value
 
 
@@ -235,7 +220,7 @@ class Request(Schema):
     class Meta:
         unknown = RAISE
 
-    error_messages = {"unknown": UNKNOWN, "type": wrong_type("an object")}
+    error_messages = {"unknown": UNKNOWN, "type": NOT_AN_OBJECT}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

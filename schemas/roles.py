@@ -15,6 +15,7 @@ from schemas.base import (
     Timestamp,
     list_of,
 )
+from schemas.messages import Phrase
 from schemas.users import UserPath
 
 PERMISSIONS_MAXIMUM = 200
@@ -23,7 +24,7 @@ PERMISSIONS_MAXIMUM = 200
 def _name(**kwargs: Any) -> Matching:
     return Matching(
         r"[a-z][a-z0-9_\-]*",
-        hint="Must begin with a letter from a to z, and go on with such letters, digits, _ or -.",
+        hint=Phrase("Must begin with a letter from a to z, and go on with such letters, digits, _ or -."),
         minimum=1,
         maximum=40,
         metadata={"description": "What the role is called, for good.", "example": "support"},

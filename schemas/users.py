@@ -21,6 +21,7 @@ from schemas.base import (
     list_of,
     one_of,
 )
+from schemas.messages import Phrase
 
 USERNAME_MAXIMUM = 80  # code points
 SKELETON_MAXIMUM = 160  # code points: of one character may come several, such as ae
@@ -84,7 +85,7 @@ def _display_name() -> Text:
 def _locale() -> Matching:
     return Matching(
         r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*",
-        hint="Must be a language tag such as en or ko-KR.",
+        hint=Phrase("Must be a language tag such as en or ko-KR."),
         minimum=2,
         maximum=35,
         allow_none=True,

@@ -1,4 +1,7 @@
-"""What is generated and checked in: openapi.yaml and the README's tables (`python -m tests.generated`)."""
+"""What is generated and checked in (`python -m tests.generated`).
+
+That is openapi.yaml, the README's tables, and the catalogues of translations.
+"""
 
 import secrets
 import sys
@@ -10,17 +13,19 @@ from api.app import all_features, create_app
 from api.kit import openapi
 from api.kit.config import KIT_SETTINGS
 from api.kit.feature import Feature
+from tests import translations
 from tests.support.servers import ROOT
 
 OPENAPI = ROOT / "openapi.yaml"
 README = ROOT / "README.md"
 
 
-def current() -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, what it holds, what it should hold)."""
-    yield OPENAPI, _read(OPENAPI), openapi_yaml()
-    readme = _read(README)
-    yield README, readme, with_tables(readme)
+def current() -> Iterator[tuple[Path, bytes]]:
+    """Yield every file, and what it should hold."""
+    yield OPENAPI, openapi_yaml().encode()
+    yield README, with_tables(README.read_text(encoding="utf-8")).encode()
+    for translated in translations.ALL:
+        yield from translations.current(translated)
 
 
 def openapi_yaml() -> str:
@@ -76,19 +81,15 @@ def _is_own(name: str) -> bool:
     return (ROOT / "api" / name / "__init__.py").exists()
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def main() -> int:
     """Write what is stale; with --check only say so, and return 1."""
-    stale = [(path, wanted) for path, held, wanted in current() if held != wanted]
+    stale = [(path, wanted) for path, wanted in current() if not path.exists() or path.read_bytes() != wanted]
     for path, wanted in stale:
         if "--check" in sys.argv:
-            print(f"{path.name} is stale; run: make docs")
+            print(f"{path.relative_to(ROOT)} is stale; run: make docs")
         else:
-            path.write_text(wanted, encoding="utf-8")
-            print(f"wrote {path.name}")
+            path.write_bytes(wanted)
+            print(f"wrote {path.relative_to(ROOT)}")
     return int(bool(stale) and "--check" in sys.argv)
 
 

@@ -79,6 +79,13 @@ def test_switched_off_it_leaves_no_route_no_path_and_no_setting(
     assert "TESSERA_GREETING is set, but no such setting is known" in shown.stderr
 
 
+def test_it_speaks_the_language_of_its_reader(variables: dict[str, str], tmp_path: Path) -> None:
+    with serving(variables, tmp_path / "server.log") as server:
+        told = server.call("GET", "/problems/not_greeted", headers={"Accept-Language": "ko"})
+    assert told.headers["Content-Language"] == "ko"
+    assert told.json["title"] == "인사를 받지 못했습니다"
+
+
 def test_the_command_names_it(installed: Path, tmp_path: Path) -> None:
     variables = _variables(installed, tmp_path)  # and no database: these commands ask none
     assert "A greeting for each new user." in run(["features"], variables).stdout

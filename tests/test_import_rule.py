@@ -59,7 +59,7 @@ def _may(feature: str, file: str, module: str) -> bool:
     """Tell whether a file of a feature may import a module."""
     first, *rest = module.split(".")
     if first == "schemas":
-        return rest[0] in ("base", feature, *_trunk_below(feature))
+        return rest[0] in ("base", "messages", feature, *_trunk_below(feature))
     if first != "api" or not rest or rest[0] == "kit":
         return first not in ("tests", "migrations")
     if rest[0] == feature:

@@ -6,8 +6,9 @@ from flask_restful import Resource
 
 from api.about import service
 from api.kit.identity import PUBLIC
-from api.kit.operation import operation
-from api.kit.problems import NotFound, Problem
+from api.kit.languages import wanted_language
+from api.kit.operation import Answer, operation
+from api.kit.problems import NotFound
 from schemas.about import ClientConfigAnswer, ProblemKindAnswer, ProblemPath, ServiceAnswer
 
 FIVE_MINUTES = 300  # seconds
@@ -75,8 +76,11 @@ class ProblemKind(Resource):
         answer=(200, ProblemKindAnswer()),
         database=False,
         max_age=FIVE_MINUTES,
+        headers={"Content-Language": "The language of the texts."},
         problems=(NotFound,),
     )
-    def get(self, code: str) -> type[Problem]:
+    def get(self, code: str) -> Answer:
         """Get what a kind of problem means and what to do about it."""
-        return service.problem_kind(code)
+        language = wanted_language()
+        headers = {"Content-Language": language, "Vary": "Accept-Language"}
+        return Answer(service.problem_kind(code, language), headers)

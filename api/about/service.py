@@ -5,7 +5,8 @@ from typing import Any
 from api import __version__
 from api.kit import openapi
 from api.kit.config import PUBLIC_URL, SERVICE_NAME
-from api.kit.problems import NotFound, Problem
+from api.kit.languages import languages
+from api.kit.problems import NotFound
 from api.kit.service import extension, service, setting
 
 LINKS = {"openapi": "/openapi.json", "config": "/v1/config", "ready": "/health/ready"}
@@ -23,12 +24,14 @@ def client_config() -> dict[str, Any]:
     return {"features": sorted(f.name for f in here.features), "settings": told}
 
 
-def problem_kind(code: str) -> type[Problem]:
-    """Return a kind of problem; raises NotFound."""
+def problem_kind(code: str, language: str) -> dict[str, Any]:
+    """Return what a kind of problem is, in a language; raises NotFound."""
     kind = service().problems.get(code)
     if kind is None:
         raise NotFound()
-    return kind
+    say = languages().speak(language)
+    texts = {"title": say(kind.title), "detail": say(kind.detail), "remedy": say(kind.remedy)}
+    return {"code": kind.code, "status": kind.status, **texts}
 
 
 def openapi_text(form: str) -> str:

@@ -17,11 +17,12 @@ from api.kit.pages import Order, Page, page
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.service import service
 from api.users import service as users
+from schemas.messages import Message
 
 ADMINISTRATOR = "administrator"  # what a user sees of another who did something to them
 _INSERT = sa.insert(AuditEvent.__table__)  # type: ignore[arg-type]  # a table, as every model's
 _ORDER = Order((AuditEvent.at, AuditEvent.id), descending=True)
-_UNKNOWN_ACTION = FieldError("not_one_of", "Is no action of this service.", parameter="action")
+_UNKNOWN_ACTION = FieldError(Message("not_one_of", "Is no action of this service."), parameter="action")
 _HIDDEN = {"actor_kind": ADMINISTRATOR, "actor_id": None, "session_id": None, "ip": None, "request_id": None}
 
 

@@ -11,12 +11,12 @@ import orjson
 
 from api.kit import strict_json
 from api.kit.problems import MalformedJson
-from schemas.base import Message
 from schemas.bulk import END
+from schemas.messages import Message
 
 LONGEST = 256 * 1024  # bytes of a record
 MARK = b"\xef\xbb\xbf"  # of byte order, that some write before UTF-8
-TOO_LONG = Message("too_long", f"Has more than {LONGEST} bytes.")
+TOO_LONG = Message("too_long", "Has more than {maximum} bytes.", maximum=LONGEST)
 MALFORMED_JSON = Message("malformed_json", "Is not a JSON object on one line, in UTF-8.")
 MALFORMED_CSV = Message(
     "malformed_csv", "Is not a record of CSV (RFC 4180): a quote is wrong, or never closed."

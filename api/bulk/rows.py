@@ -15,8 +15,9 @@ from api.kit.problems import FieldError, ValidationFailed
 from api.kit.searching import searchable
 from api.users import identifiers
 from api.users.models import ACTIVE, DELETED, NO_PASSWORD, SUSPENDED
-from schemas.base import CANONICAL_UUID, UNKNOWN, Matching, Message, Text
+from schemas.base import CANONICAL_UUID, UNKNOWN, Matching, Text
 from schemas.bulk import UserRow
+from schemas.messages import Message
 
 BOTH_GIVEN = Message("both_given", "May not come with a password.")
 MAY_NOT_GRANT = Message("may_not_grant", "Only who has every permission may give roles.")
@@ -172,7 +173,7 @@ def _field_errors(name: str, messages: Any) -> list[FieldError]:
     """Return what is wrong within a member."""
     if isinstance(messages, dict):
         return [e for inner, found in messages.items() for e in _field_errors(f"{name}/{inner}", found)]
-    return [error(name, message) for message in messages]
+    return [error(name, Message.of(text)) for text in messages]
 
 
 def _columns_of(
@@ -205,7 +206,7 @@ def _identify(
     try:
         columns |= identifiers.columns(**named)
     except ValidationFailed as problem:
-        errors += [FieldError(e.code, e.detail, pointer=pointer or e.pointer) for e in problem.errors]
+        errors += [FieldError(e.message, pointer=pointer or e.pointer) for e in problem.errors]
 
 
 def _contradictions(given: Mapping[str, Any], named: Mapping[str, Any]) -> list[FieldError]:
@@ -227,10 +228,9 @@ def _unfit_roles(roles: list[str], grantable: frozenset[str]) -> list[FieldError
     return [error(f"roles/{n}", UNKNOWN_ROLE) for n, role in enumerate(roles) if role not in grantable]
 
 
-def error(name: str, message: str) -> FieldError:
+def error(name: str, message: Message) -> FieldError:
     """Return what is wrong with a member, or by the empty name with the row."""
-    code = message.code if isinstance(message, Message) else "invalid"
-    return FieldError(code, message, pointer=name and f"/{name}")
+    return FieldError(message, pointer=name and f"/{name}")
 
 
 def _plain_text(name: str) -> Callable[[Any], str | None]:

@@ -34,8 +34,8 @@ from api.kit.outbox import owe
 from api.kit.problems import FieldError, Overloaded
 from api.kit.service import service
 from api.users import roles
-from schemas.base import Message
 from schemas.bulk import END
+from schemas.messages import Message
 
 BATCH_TASK = "user_import_batch"  # in the outbox
 BATCH_ROWS = 2000
@@ -150,9 +150,7 @@ def _records(job: UserImport, source: Source, batch: _Batch) -> Iterator[Record]
         names = first.cells or []
         if not names or len(set(names)) < len(names) or not MEMBERS.issuperset(names):
             batch.error = INVALID_HEADER.code
-            batch.refused.append(
-                Refused(first.line, [FieldError(INVALID_HEADER.code, INVALID_HEADER, pointer="")])
-            )
+            batch.refused.append(Refused(first.line, [FieldError(INVALID_HEADER, pointer="")]))
             return iter(())
         batch.header, batch.position, batch.line = names, first.end, first.last_line
     return records.named(rows, batch.header)
@@ -179,7 +177,7 @@ def _judge(job: UserImport, batch: _Batch, record: Record, grantable: frozenset[
 
 
 def _refused(record: Record, message: Message, pointer: str) -> Refused:
-    return Refused(record.line, [FieldError(message.code, message, pointer=pointer)])
+    return Refused(record.line, [FieldError(message, pointer=pointer)])
 
 
 def _take(job: UserImport, batch: _Batch) -> bool:
@@ -235,9 +233,9 @@ def _rows_of(job: UserImport, refused: Refused) -> Iterator[dict[str, Any]]:
             "import_id": job.id,
             "line": refused.line,
             "number": number,
-            "code": error.code[:40],
+            "code": error.message.code[:40],
             "pointer": _fitting(error.pointer or "")[:200],
-            "detail": error.detail[:300],
+            "detail": error.message[:300],
         }
 
 

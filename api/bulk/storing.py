@@ -23,7 +23,8 @@ from api.kit.service import emit
 from api.users import roles
 from api.users.models import ACTIVE, User
 from api.users.service import UsersImported
-from schemas.base import REQUIRED, Message
+from schemas.base import REQUIRED
+from schemas.messages import Message
 
 ID_TAKEN = Message("id_taken", "Another account has this id.")
 USERNAME_TAKEN = Message("username_taken", "Another account has this username, or one that looks like it.")

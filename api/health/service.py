@@ -8,6 +8,7 @@ from api.kit.db import db
 from api.kit.feature import HealthCheck
 from api.kit.problems import Problem
 from api.kit.service import service
+from schemas.messages import Phrase
 
 log = structlog.get_logger(source="tessera.health")
 
@@ -20,7 +21,8 @@ class NotReady(Problem):
     remedy = "Wait; when it lasts, the operator sees the cause in the log, or by `tessera doctor`."
 
     def __init__(self, parts: list[str]) -> None:
-        super().__init__(f"Not ready: {', '.join(parts)}.", headers={"Retry-After": "2"})
+        detail = Phrase("Not ready: {parts}.", parts=", ".join(parts))
+        super().__init__(detail, headers={"Retry-After": "2"})
 
 
 def require_ready() -> None:

@@ -15,10 +15,13 @@ import structlog
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from api.kit import problems
+from api.kit.cors import NOBODY, Cors
 from api.kit.http import PROBLEM_JSON, SECURITY_HEADERS, choose_request_id
+from api.kit.languages import OWN, Languages
 from api.kit.request_body import BodyReader, BrokenBodyError, PulledInput
 from api.kit.rsgi import Exchange, HeaderList, Scope, Transport
 from api.kit.wsgi_environ import Environ, build_environ, has_body
+from schemas.messages import Phrase
 
 QUEUE_PER_THREAD = 4  # requests that may wait for each thread; one more is answered 503
 REFUSAL_SECONDS = 0.25  # that a 503 waits, so that who asks again at once leaves the time to others
@@ -73,8 +76,11 @@ class Bridge:
         threads: int = 16,
         body_limit: int = 65_536,
         body_timeout: float = 30.0,
+        cors: Cors = NOBODY,
     ) -> None:
         self._app = wsgi_app
+        self._cors = cors
+        self._languages = Languages(OWN)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         self._most = threads * (1 + QUEUE_PER_THREAD)
         self._body_limit = body_limit
@@ -106,10 +112,10 @@ class Bridge:
         try:
             body = await self._body(environ, proto, reader)
         except TimeoutError:
-            _refuse(environ, proto, problems.RequestTimeout())
+            self._refuse(environ, proto, problems.RequestTimeout())
             return
         except BrokenBodyError:
-            _refuse(environ, proto, problems.MalformedRequest("The body broke off."))
+            self._refuse(environ, proto, problems.MalformedRequest(Phrase("The body broke off.")))
             return
         environ["wsgi.input"] = body
         complete = isinstance(body, io.BytesIO)
@@ -141,7 +147,7 @@ class Bridge:
     async def _in_thread(self, environ: Environ, proto: Exchange, keep_alive: bool) -> None:
         self._settle()
         if self._running >= self._most:
-            _refuse(environ, proto, problems.Overloaded())
+            self._refuse(environ, proto, problems.Overloaded())
             return
         self._running += 1
         if not self._settling:
@@ -172,7 +178,7 @@ class Bridge:
                 self._answer(job)
             except BaseException:
                 log.exception("wsgi_application_failed")
-                _refuse(job.environ, job.proto, problems.InternalError())
+                self._refuse(job.environ, job.proto, problems.InternalError())
             finally:
                 if not job.is_late:
                     self._answered.append(job.done)
@@ -224,23 +230,26 @@ class Bridge:
             except RuntimeError:
                 return
 
+    def _refuse(self, environ: Environ, proto: Exchange, problem: problems.Problem) -> None:
+        """Answer without the application, and close the connection."""
+        request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        language = self._languages.choose(environ.get("HTTP_ACCEPT_LANGUAGE", ""))
+        body = orjson.dumps(problem.as_dict(request_id, self._languages.speak(language)))
+        headers = {
+            "Content-Type": PROBLEM_JSON,
+            "Content-Length": str(len(body)),
+            "Content-Language": language,
+            "Cache-Control": "no-store",
+            "Vary": "Accept-Language, Origin" if self._cors.origins else "Accept-Language",
+            "X-Request-Id": request_id,
+            "Connection": "close",
+            **SECURITY_HEADERS,
+            **problem.headers,
+            **self._cors.headers(environ.get("HTTP_ORIGIN")),
+        }
+        proto.response_bytes(problem.status, [(name.lower(), value) for name, value in headers.items()], body)
+        log.info("request", request_id=request_id, status=problem.status, problem=problem.code)
+
 
 async def _send(transport: Transport, part: bytes) -> None:
     await transport.send_bytes(part)
-
-
-def _refuse(environ: Environ, proto: Exchange, problem: problems.Problem) -> None:
-    """Answer without the application, and close the connection."""
-    request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    body = orjson.dumps(problem.as_dict(request_id))
-    headers = {
-        "Content-Type": PROBLEM_JSON,
-        "Content-Length": str(len(body)),
-        "Cache-Control": "no-store",
-        "X-Request-Id": request_id,
-        "Connection": "close",
-        **SECURITY_HEADERS,
-        **problem.headers,
-    }
-    proto.response_bytes(problem.status, [(name.lower(), value) for name, value in headers.items()], body)
-    log.info("request", request_id=request_id, status=problem.status, problem=problem.code)

@@ -6,7 +6,7 @@ from typing import NoReturn
 import click
 from flask import Flask
 
-from api.kit.problems import Problem
+from api.kit.problems import Problem, ValidationFailed
 
 AppFactory = Callable[[], Flask]
 pass_app = click.pass_obj  # the context's object is an AppFactory: --help needs no app
@@ -15,8 +15,8 @@ pass_app = click.pass_obj  # the context's object is an AppFactory: --help needs
 def fail_with(problem: Problem) -> NoReturn:
     """End the command with what is wrong, in words."""
     lines = [f"{problem.title}."]
-    for error in problem.members.get("errors", ()):
-        lines.append(f"  {error.get('pointer', '').lstrip('/')}: {error['detail']}")
+    if isinstance(problem, ValidationFailed):
+        lines += [f"  {(error.pointer or '').lstrip('/')}: {error.message}" for error in problem.errors]
     raise click.ClickException("\n".join(lines))
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from api.kit.problems import MalformedRequest, PreconditionFailed
+from schemas.messages import Phrase
 
 _TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _TAGS = re.compile(rf"\s*(?:,\s*)*{_TAG}(?:\s*,(?:\s*{_TAG})?)*\s*")
@@ -42,5 +43,5 @@ def none_match(header: str | None, tag: str) -> bool:
 
 def _read(header: str) -> list[tuple[str, str]]:
     if not _TAGS.fullmatch(header):
-        raise MalformedRequest("An entity tag in a conditional header is not well-formed.")
+        raise MalformedRequest(Phrase("An entity tag in a conditional header is not well-formed."))
     return [(weak, tag) for weak, tag in re.findall(_TAG, header)]

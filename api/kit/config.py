@@ -16,7 +16,9 @@ SERVICE_NAME = "Tessera"
 MAXIMUM_PORT = 65535
 # Scheme, host and port: links are made by putting a path behind it.
 _URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
-
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
+)
 _REDIS_URL = re.compile(
     r"rediss?://([^@/\s]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,4})?"
 )
@@ -69,6 +71,27 @@ def _read_networks(value: str) -> tuple[str, ...]:
         return tuple(str(ip_network(word)) for word in words(value))
     except ValueError as error:
         raise ValueError("must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas") from error
+
+
+def _read_origins(value: str) -> tuple[str, ...]:
+    """Read the origins of web pages, separated by commas, each as a browser writes it (RFC 6454)."""
+    origins = words(value)
+    if not all(map(_is_origin, origins)):
+        raise ValueError(
+            "must be origins such as https://app.example.com or http://localhost:3000, separated by commas: "
+            "the host in lower case, the port unless it is the scheme's own, and nothing behind"
+        )
+    return origins
+
+
+def _is_origin(value: str) -> bool:
+    match = _ORIGIN.fullmatch(value)
+    own_port = {"http": "80", "https": "443"}
+    return (
+        match is not None
+        and match["port"] != own_port[match["scheme"]]
+        and int(match["port"] or 0) <= MAXIMUM_PORT
+    )
 
 
 def _read_redis_url(value: str) -> str:
@@ -171,6 +194,13 @@ TRUSTED_PROXIES: Setting[tuple[str, ...]] = Setting(
     _read_networks,
     default_text="none",
 )
+CORS_ORIGINS: Setting[tuple[str, ...]] = Setting(
+    "CORS_ORIGINS",
+    "Origins of the web pages that may read answers, such as `https://app.example.com`, separated by commas.",
+    (),
+    _read_origins,
+    default_text="none",
+)
 LIMITS = Setting(
     "LIMITS",
     "`off` counts neither requests nor failed sign-ins: for load tests.",
@@ -224,6 +254,7 @@ KIT_SETTINGS: tuple[Setting[Any], ...] = (
     FEATURES,
     FRESH_SIGN_IN,
     TRUSTED_PROXIES,
+    CORS_ORIGINS,
     LIMITS,
     REDIS_URL,
     REQUEST_LIMIT,

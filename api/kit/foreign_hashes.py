@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from schemas.base import Message
+from schemas.messages import Message
 
 # What one evaluation may cost: about a second of a core, measured in docs/adr/0010-passwords.md.
 MAXIMUM_MEMORY = 256 << 20  # bytes
@@ -31,7 +31,7 @@ MAXIMUM_LENGTH = 255  # characters: what the column holds
 
 UNKNOWN = Message("unknown_hash", "Is no password hash of a kind that is accepted.")
 TOO_COSTLY = Message("hash_too_costly", "Costs more to verify than is accepted.")
-TOO_LONG = Message("too_long", f"Must have at most {MAXIMUM_LENGTH} characters.")
+TOO_LONG = Message("too_long", "Must have at most {maximum} characters.", maximum=MAXIMUM_LENGTH)
 
 
 class ForeignHash(Protocol):

@@ -22,7 +22,7 @@ from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from api.kit.service import extension
 from api.kit.settings import Setting, integer
-from schemas.base import Message
+from schemas.messages import Message
 
 # OWASP Password Storage Cheat Sheet: argon2id with m=19 MiB, t=2, p=1 is the least.
 HASH_MEMORY_KIB = Setting(

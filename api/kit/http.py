@@ -17,7 +17,9 @@ from werkzeug.wsgi import get_input_stream
 from api.kit import problems, strict_json
 from api.kit.db import cause, is_unavailable
 from api.kit.ids import new_id
+from api.kit.languages import languages, wanted_language
 from api.kit.problems import Problem
+from schemas.messages import Phrase
 
 BODY_LIMIT = 65536  # bytes
 PROBLEM_JSON = "application/problem+json"
@@ -66,6 +68,7 @@ class Api(flask_restful.Api):
     def __init__(self, app: Flask) -> None:
         super().__init__(app)
         self.representations = {"application/json": _output_json}
+        app.before_request(_refuse_doubled_slash)
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
@@ -158,21 +161,29 @@ def _refuse_malformed() -> None:
     """Refuse what HTTP servers let through and proxies disagree on (RFC 9112 sections 3.2, 6.1)."""
     environ = request.environ
     if not _HOST.fullmatch(environ.get("HTTP_HOST", "")):
-        raise problems.MalformedRequest("The request must have exactly one valid Host header.")
+        detail = Phrase("The request must have exactly one valid Host header.")
+        raise problems.MalformedRequest(detail)
     coding = environ.get("HTTP_TRANSFER_ENCODING")
     if coding is not None and (coding.lower() != "chunked" or environ.get("CONTENT_LENGTH")):
-        detail = "The request does not say in one way where its body ends."
+        detail = Phrase("The request does not say in one way where its body ends.")
         raise problems.MalformedRequest(detail, headers={"Connection": "close"})
-    if environ["PATH_INFO"].startswith("//"):  # Werkzeug would take it for one slash
+
+
+def _refuse_doubled_slash() -> None:
+    """Refuse a path that Werkzeug would take for one with a single slash."""
+    if request.environ["PATH_INFO"].startswith("//"):
         raise problems.NotFound()
 
 
 def _refuse(problem: Problem) -> Response:
     g.problem = problem.code
-    response = _json(problem.as_dict(request_id()))
+    language = wanted_language()
+    response = _json(problem.as_dict(request_id(), languages().speak(language)))
     response.status_code = problem.status
     response.headers.extend(problem.headers)
     response.headers["Content-Type"] = PROBLEM_JSON
+    response.headers["Content-Language"] = language
+    response.vary.add("Accept-Language")
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 

@@ -26,13 +26,14 @@ from api.kit.db import Base, UtcDateTime, db
 from api.kit.ids import new_id
 from api.kit.problems import FieldError, MalformedRequest, RequestInProgress, ValidationFailed
 from api.kit.secrets import Seal
-from schemas.base import Message
+from schemas.messages import Message, Phrase
 
 HEADER = "Idempotency-Key"
 MAXIMUM_KEY = 255  # characters
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)  # after which a claim is void whose request has no answer: its process died
 REUSED = Message("idempotency_key_reused", "Was sent before, with another request.")
+_NO_KEY = Phrase("Idempotency-Key must have 1 to {maximum} visible ASCII characters.", maximum=MAXIMUM_KEY)
 _FORGOTTEN = 1000  # keys in one step of the chore
 _is_key = re.compile(rf"[\x21-\x7e]{{1,{MAXIMUM_KEY}}}").fullmatch
 
@@ -76,7 +77,7 @@ _RELEASE = sa.delete(IdempotencyKey).where(*_MINE)
 def read_key(header: str | None) -> str | None:
     """Return the key that a client sent, or None without one; raises MalformedRequest."""
     if header is not None and not _is_key(header):
-        raise MalformedRequest(f"{HEADER} must have 1 to {MAXIMUM_KEY} visible ASCII characters.")
+        raise MalformedRequest(_NO_KEY)
     return header
 
 
@@ -146,7 +147,7 @@ class Try:
         except ValueError:  # its secret was taken away
             said, result = None, []
         if said != self._said.hexdigest():
-            raise ValidationFailed([FieldError(REUSED.code, REUSED, parameter=HEADER)])
+            raise ValidationFailed([FieldError(REUSED, parameter=HEADER)])
         return _given(*result)
 
     def _watch(self, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ from jinja2 import (
 )
 
 from api.kit import attempts, clock
+from api.kit.languages import ENGLISH, candidates
 from api.kit.outbox import Undeliverable, owe
 from api.kit.service import setting
 from api.kit.settings import Limit, Setting, limit
@@ -41,7 +42,6 @@ MAIL_LIMIT = Setting(
     limit,
 )
 STEP_SECONDS = 10  # that a mail server may take for one of ten steps: all within the outbox's lease
-FALLBACK = "en"  # the language in which every letter is written
 _PORTS = {"smtp": 587, "smtps": 465}
 Carry = Callable[[EmailMessage], None]
 
@@ -120,7 +120,7 @@ class Letters:
 
     def write(self, name: str, locale: str | None, values: Mapping[str, Any]) -> EmailMessage:
         """Return a letter without its addresses, in the reader's language if there is one such."""
-        for language in _languages(locale):
+        for language in (*candidates(locale or ENGLISH), ENGLISH):
             with suppress(TemplateNotFound):
                 return self._write(f"{name}.{language}", values)
         raise LookupError(f"there is no letter {name!r}")
@@ -191,15 +191,6 @@ def _recipient(address: str) -> Address:
         return Address(addr_spec=found.ascii_email or found.normalized)
     except (EmailNotValidError, MessageError, ValueError) as error:
         raise Undeliverable("the address is none") from error
-
-
-def _languages(locale: str | None) -> Iterable[str]:
-    """Yield the languages to try, the best first: ko-KR, ko, en."""
-    tag = (locale or FALLBACK).lower()
-    while tag:
-        yield tag
-        tag = tag.rpartition("-")[0]
-    yield FALLBACK
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from api.kit import clock, encoding, work
 from api.kit.db import Base, db
 from api.kit.ids import new_id
-from schemas.base import Message
+from schemas.messages import Message
 
 UNUSABLE = Message("unusable_token", "Is not a token that can be used: ask for another letter.")
 _FORGOTTEN = 1000  # tokens in one step of the chore

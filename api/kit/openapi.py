@@ -30,7 +30,7 @@ from api.kit.problems import (
 )
 from api.kit.service import Service
 from api.kit.uploads import Stream
-from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Text, Verbatim
+from schemas.base import CANONICAL_UUID, FIT_PATTERN, REQUIRED, Id, Integer, Matching, Text, Verbatim
 from schemas.problems import ProblemAnswer, ValidationProblemAnswer
 
 _REQUEST_ID = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
@@ -45,7 +45,10 @@ User accounts and token login as a REST-only JSON API.
 
 Every refusal is `application/problem+json` (RFC 9457); programs compare its `code`, and its
 `type` leads to what it means. Requests with unknown members are refused; clients ignore unknown
-members of answers. A server that is overloaded may answer any operation with 503."""
+members of answers. A server that is overloaded may answer any operation with 503.
+
+Texts for people, which are `title`, `detail` and `remedy`, are in the best language for the header
+`Accept-Language` that the service speaks (English and Korean), and `Content-Language` says which."""
 
 
 def document(service: Service) -> dict[str, Any]:
@@ -232,7 +235,7 @@ def _references(names: Iterable[str]) -> dict[str, Any]:
 
 def _problem_example(kind: type[Problem]) -> dict[str, Any]:
     if kind is ValidationFailed:
-        error = FieldError("required", "Is missing.", pointer="/member")
+        error = FieldError(REQUIRED, pointer="/member")
         return ValidationFailed([error]).as_dict(_REQUEST_ID)
     if kind is ReauthenticationRequired:
         return ReauthenticationRequired(300).as_dict(_REQUEST_ID)

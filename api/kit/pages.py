@@ -19,6 +19,7 @@ from api.kit.config import PUBLIC_URL
 from api.kit.db import db
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.service import service, setting
+from schemas.messages import Message
 
 _READ: dict[type, Callable[[str], Any]] = {
     datetime: datetime.fromisoformat,
@@ -26,7 +27,7 @@ _READ: dict[type, Callable[[str], Any]] = {
     str: str,
     int: int,
 }
-INVALID_CURSOR = FieldError("invalid_cursor", "Is not a cursor of this list.", parameter="cursor")
+INVALID_CURSOR = FieldError(Message("invalid_cursor", "Is not a cursor of this list."), parameter="cursor")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """Refusals as data (RFC 9457): no Flask, no request."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from schemas.messages import Message, Phrase
+
+Say = Callable[[str], str]  # a text in the language of its reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +17,13 @@ class FieldError:
     parameter.
     """
 
-    code: str
-    detail: str
+    message: Message
     pointer: str | None = None
     parameter: str | None = None
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self, say: Say = str) -> dict[str, Any]:
         where = {"parameter": self.parameter} if self.pointer is None else {"pointer": self.pointer}
-        return {**where, "code": self.code, "detail": self.detail}  # type: ignore[dict-item]  # one of them is set
+        return {**where, "code": self.message.code, "detail": say(self.message)}
 
 
 class Problem(Exception):
@@ -40,7 +43,7 @@ class Problem(Exception):
 
     def __init__(
         self,
-        detail: str | None = None,
+        detail: Phrase | None = None,
         *,
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
@@ -50,14 +53,14 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.members = dict(members or {})
 
-    def as_dict(self, request_id: str | None) -> dict[str, Any]:
-        """Return the members of the problem document."""
+    def as_dict(self, request_id: str | None, say: Say = str) -> dict[str, Any]:
+        """Return the members of the problem document, with its texts as `say` translates them."""
         return {
             "type": f"/problems/{self.code}",
-            "title": self.title,
+            "title": say(self.title),
             "status": self.status,
             "code": self.code,
-            "detail": self.detail,
+            "detail": say(self.detail),
             "request_id": request_id,
             **self.members,
         }
@@ -200,8 +203,12 @@ class ValidationFailed(Problem):
     remedy = "Mend each entry of `errors`: its pointer or parameter says where, its code what."
 
     def __init__(self, errors: Iterable[FieldError]) -> None:
+        super().__init__()
         self.errors = tuple(errors)
-        super().__init__(members={"errors": [error.as_dict() for error in self.errors]})
+
+    def as_dict(self, request_id: str | None, say: Say = str) -> dict[str, Any]:
+        errors = [error.as_dict(say) for error in self.errors]
+        return {**super().as_dict(request_id, say), "errors": errors}
 
 
 class TooManyRequests(Problem):

@@ -15,16 +15,17 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from api.kit.bridge import Bridge, WSGIApp
+from api.kit.cors import NOBODY, Cors
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def load(target: str, threads: int, body_limit: int, body_timeout: float) -> Bridge:
+def load(target: str, threads: int, body_limit: int, body_timeout: float, cors: Cors) -> Bridge:
     """Import `target` ("package.module:factory"), call it and bridge what it returns."""
     module, _, name = target.partition(":")
     factory = cast("Callable[[], WSGIApp]", getattr(importlib.import_module(module), name))
     _end_with_parent()
-    return Bridge(factory(), threads, body_limit, body_timeout)
+    return Bridge(factory(), threads, body_limit, body_timeout, cors)
 
 
 def claim(host: str, port: int) -> str:
@@ -60,12 +61,14 @@ def serve(
     header_timeout: float = 5.0,
     header_limit: int = 16_384,
     stop_timeout: int = 25,
+    cors: Cors = NOBODY,
 ) -> None:
     """Serve HTTP/1.1 until SIGTERM or SIGINT, then lets what is in flight finish and returns.
 
     `target` names a factory of the WSGI application, "package.module:factory"; each of the
     `workers` processes calls it once and runs it in `threads` threads. Limits are in bytes,
-    timeouts in seconds; after `stop_timeout` a worker that still has requests is killed.
+    timeouts in seconds; after `stop_timeout` a worker that still has requests is killed. `cors` says
+    whose pages may read the refusals that the application has no part in.
     """
     server = Granian(
         target,
@@ -87,6 +90,6 @@ def serve(
         workers_kill_timeout=stop_timeout,
     )
     loader: Callable[..., Any] = partial(
-        load, target, threads=threads, body_limit=body_limit, body_timeout=body_timeout
+        load, target, threads=threads, body_limit=body_limit, body_timeout=body_timeout, cors=cors
     )
     server.serve(target_loader=loader, wrap_loader=False)

@@ -5,8 +5,10 @@ import re
 from typing import Any, NoReturn
 
 from api.kit.problems import MalformedJson
+from schemas.messages import Phrase
 
 MAXIMUM_DEPTH = 32
+_TOO_DEEP = Phrase("The body nests deeper than {levels} levels.", levels=MAXIMUM_DEPTH)
 MAXIMUM_INTEGER = 2**53 - 1  # what every JSON implementation keeps exactly (RFC 7493 section 2.2)
 
 # A string, closed or not, or a bracket outside of one. Linear: no part can match in two ways.
@@ -34,31 +36,31 @@ def _refuse_deep(text: str) -> None:
     for match in _STRING_OR_BRACKET.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
         if depth > MAXIMUM_DEPTH:
-            raise MalformedJson(f"The body nests deeper than {MAXIMUM_DEPTH} levels.")
+            raise MalformedJson(_TOO_DEEP)
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise MalformedJson("An object in the body has the same member twice.")
+        raise MalformedJson(Phrase("An object in the body has the same member twice."))
     return members
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > MAXIMUM_INTEGER:
-        raise MalformedJson("A number in the body is out of range.")
+        raise MalformedJson(Phrase("A number in the body is out of range."))
     return int(digits)
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise MalformedJson("A number in the body is out of range.")
+        raise MalformedJson(Phrase("A number in the body is out of range."))
     return number
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise MalformedJson("The body has a number that JSON does not know.")
+    raise MalformedJson(Phrase("The body has a number that JSON does not know."))
 
 
 _DECODER = json.JSONDecoder(

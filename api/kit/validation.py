@@ -7,7 +7,10 @@ from marshmallow import Schema, ValidationError
 from werkzeug.datastructures import MultiDict
 
 from api.kit.problems import FieldError, ValidationFailed
-from schemas.base import UNKNOWN, Message
+from schemas.base import UNKNOWN
+from schemas.messages import Message
+
+_REPEATED = Message("repeated", "Is given more than once.")
 
 
 def load_body(schema: Schema, document: Any) -> dict[str, Any]:
@@ -24,16 +27,13 @@ def single_values(query: MultiDict[str, str]) -> dict[str, str]:
     """Return each parameter's value; raises ValidationFailed for one that is given twice."""
     repeated = [name for name, values in query.lists() if len(values) > 1]
     if repeated:
-        raise ValidationFailed(
-            FieldError("repeated", "Is given more than once.", parameter=_printable(name))
-            for name in repeated
-        )
+        raise ValidationFailed(FieldError(_REPEATED, parameter=_printable(name)) for name in repeated)
     return query.to_dict()
 
 
 def refuse(member: str, message: Message) -> ValidationFailed:
     """Return the refusal of one member of the body that its schema could not judge."""
-    return ValidationFailed([FieldError(message.code, message, pointer=f"/{member}")])
+    return ValidationFailed([FieldError(message, pointer=f"/{member}")])
 
 
 def _load(schema: Schema, data: Any, errors: Any) -> dict[str, Any]:
@@ -47,15 +47,15 @@ def _load(schema: Schema, data: Any, errors: Any) -> dict[str, Any]:
 def _pointer_errors(messages: Any) -> Iterator[FieldError]:
     for path, message in _flatten(messages, ()):
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
-        yield FieldError(_code(message), message, pointer=_printable(pointer))
+        yield FieldError(message, pointer=_printable(pointer))
 
 
 def _parameter_errors(messages: Any) -> Iterator[FieldError]:
     for path, message in _flatten(messages, ()):
-        yield FieldError(_code(message), message, parameter=_printable(".".join(path)))
+        yield FieldError(message, parameter=_printable(".".join(path)))
 
 
-def _flatten(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _flatten(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Message]]:
     if isinstance(messages, dict):
         for name, inner in messages.items():
             of_whole = name == "_schema" and inner != [UNKNOWN]  # marshmallow's word, or a member's name
@@ -64,11 +64,7 @@ def _flatten(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
         for inner in messages:
             yield from _flatten(inner, path)
     else:
-        yield path, messages
-
-
-def _code(message: str) -> str:
-    return message.code if isinstance(message, Message) else "invalid"
+        yield path, Message.of(messages)
 
 
 def _printable(text: str) -> str:

@@ -18,8 +18,10 @@ from api.kit.service import emit
 from api.users import roles
 from api.users.models import Role, RoleMember
 from api.users.roles import ADMIN
+from schemas.messages import Message
 
 _ADMIN_SUMMARY = "May do everything."
+_UNKNOWN_PERMISSION = Message("unknown_permission", "Is no permission.")
 # The built-in role as a row among the others, so that pages are cut from one list.
 _BUILT_IN = sa.select(
     sa.literal(ADMIN).label("name"),
@@ -173,7 +175,7 @@ def _locked(name: str) -> Role:
 
 def _refuse_unknown(permissions: list[str], known: Iterable[str]) -> None:
     errors = [
-        FieldError("unknown_permission", "Is no permission.", pointer=f"/permissions/{place}")
+        FieldError(_UNKNOWN_PERMISSION, pointer=f"/permissions/{place}")
         for place, permission in enumerate(permissions)
         if permission not in known
     ]

@@ -18,7 +18,8 @@ from api.kit.password_lists import PasswordList
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.service import extension, setting
 from api.kit.settings import Setting, words
-from schemas.base import CHARACTERS, UNSTORABLE, Message, Request
+from schemas.base import CHARACTERS, UNSTORABLE, Request
+from schemas.messages import Message
 from schemas.users import (
     EMAIL_MAXIMUM,
     PASSWORD_BYTES,
@@ -47,6 +48,8 @@ CONTAINS_NAME = Message(
 )
 RESERVED = Message("username_reserved", "Is reserved, or looks like a name that is: choose another.")
 _TOO_LONG = Message("too_long", "Is too long once it is normalised.")
+_TOO_SHORT = Message("too_short", "Must have at least {minimum} characters.", minimum=PASSWORD_MINIMUM)
+_TOO_MANY_BYTES = Message("too_long", "Must have at most {maximum} bytes.", maximum=PASSWORD_BYTES)
 # Characters that nobody sees: Default_Ignorable_Code_Point of the Unicode character database.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -109,10 +112,10 @@ def columns(**given: str) -> dict[str, str]:
         try:
             stored |= _NORMALISE[name](value)
         except Unfit as unfit:
-            errors.append(FieldError(unfit.message.code, unfit.message, pointer=f"/{name}"))
+            errors.append(FieldError(unfit.message, pointer=f"/{name}"))
     if "password" in stored and contains_name(stored["password"], given.get("username"), given.get("email")):
         pointer = "/password" if "password" in given else "/new_password"
-        errors.append(FieldError(CONTAINS_NAME.code, CONTAINS_NAME, pointer=pointer))
+        errors.append(FieldError(CONTAINS_NAME, pointer=pointer))
     if errors:
         raise ValidationFailed(errors)
     return stored
@@ -241,9 +244,9 @@ def _password(password: str) -> dict[str, str]:
         raise Unfit(CHARACTERS)
     comparable = comparable_password(password)
     if len(comparable) < PASSWORD_MINIMUM:
-        raise Unfit(Message("too_short", f"Must have at least {PASSWORD_MINIMUM} characters."))
+        raise Unfit(_TOO_SHORT)
     if len(comparable.encode()) > PASSWORD_BYTES:
-        raise Unfit(Message("too_long", f"Must have at most {PASSWORD_BYTES} bytes."))
+        raise Unfit(_TOO_MANY_BYTES)
     lists: tuple[PasswordList, ...] = extension("tessera.password_lists")
     if any(comparable in known for known in lists):
         raise Unfit(TOO_COMMON)

@@ -18,8 +18,12 @@ from api.kit.service import emit, service
 from api.kit.validation import refuse
 from api.users import identifiers, roles
 from api.users.models import DELETED, User
-from schemas.base import Message
+from schemas.messages import Message
 from schemas.users import METADATA_MAXIMUM
+
+_METADATA_TOO_LONG = Message(
+    "too_long", "Must have at most {maximum} bytes once merged.", maximum=METADATA_MAXIMUM
+)
 
 
 class UsernameTaken(Problem):
@@ -309,8 +313,7 @@ def apply(user: User, changes: Mapping[str, Any]) -> User:
 def _merged_metadata(name: str, current: dict[str, Any], patch: dict[str, Any] | None) -> dict[str, Any]:
     merged: dict[str, Any] = {} if patch is None else _merge(current, patch)
     if len(orjson.dumps(merged)) > METADATA_MAXIMUM:
-        message = Message("too_long", f"Must have at most {METADATA_MAXIMUM} bytes once merged.")
-        raise refuse(name.removeprefix("user_"), message)
+        raise refuse(name.removeprefix("user_"), _METADATA_TOO_LONG)
     return merged
 
 

@@ -18,7 +18,7 @@ from api.kit.validation import refuse
 from api.users import roles
 from api.users.models import ACTIVE, DELETED, SUSPENDED, User
 from api.users.service import apply, etag, get, locked, require_power
-from schemas.base import Message
+from schemas.messages import Message, Phrase
 
 ROLES_MAXIMUM = 20  # of one user: every access token has them
 _NOT_SUSPENDED: Mapping[str, Any] = {
@@ -35,7 +35,7 @@ class TooManyRoles(Problem):
     status = 409
     code = "too_many_roles"
     title = "The user has too many roles"
-    detail = f"A user has at most {ROLES_MAXIMUM} roles."
+    detail = Phrase("A user has at most {maximum} roles.", maximum=ROLES_MAXIMUM)
     remedy = "Take a role from the user, or make one role of several."
 
 

@@ -23,12 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 65_536
 BODY_TIMEOUT = 1.5
 THREADS = 2
+PAGE = "https://app.example.com"
 PROGRAM = f"""
 import sys
+from api.kit.cors import Cors
 from api.kit.server import serve
 if __name__ == "__main__":
     serve("tests.kit.test_server:make_app", port=int(sys.argv[1]), threads={THREADS},
-          body_timeout={BODY_TIMEOUT})
+          body_timeout={BODY_TIMEOUT}, cors=Cors(frozenset(["{PAGE}"])))
 """
 
 
@@ -298,6 +300,25 @@ def test_malformed_chunks_are_refused(server: Server, tail: bytes) -> None:
         status, problem = receive(connection)
         assert (status, problem["code"]) == (400, "malformed_request")
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [(PAGE, PAGE), (f"{PAGE}.evil.example", None)])
+def test_a_page_can_read_what_the_server_refuses(server: Server, origin: str, allowed: str | None) -> None:
+    framing = f"Origin: {origin}\r\nTransfer-Encoding: chunked"
+    with server.connect() as connection:
+        connection.sendall(post("/operation", framing, b"zz\r\n"))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+    assert (answer.status, answer.headers["Vary"]) == (400, "Accept-Language, Origin")
+    assert answer.headers["Access-Control-Allow-Origin"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "detail"), [("ko", "본문이 전송 도중에 끊어졌습니다."), ("fr", "The body broke off.")]
+)
+def test_the_server_refuses_in_the_language_of_the_reader(server: Server, wanted: str, detail: str) -> None:
+    framing = f"Accept-Language: {wanted}\r\nTransfer-Encoding: chunked"
+    assert server.raw(post("/operation", framing, b"zz\r\n"))[1]["detail"] == detail
 
 
 def test_slow_bodies_take_no_thread_and_are_cut(server: Server) -> None:

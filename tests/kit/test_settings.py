@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from api.kit.config import DATABASE_URL, PUBLIC_URL, SECRET_KEY
+from api.kit.config import CORS_ORIGINS, DATABASE_URL, PUBLIC_URL, SECRET_KEY
 from api.kit.feature import Feature, selected
 from api.kit.secrets import Seal, derive, kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, some_of, text, words
@@ -252,6 +252,56 @@ def test_a_public_url_loses_its_last_slash() -> None:
 def test_a_public_url_with_a_path_is_refused() -> None:
     with pytest.raises(SettingsError, match="TESSERA_PUBLIC_URL: must be"):
         Settings([PUBLIC_URL], {"TESSERA_PUBLIC_URL": "https://a.example/id"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://app.example.com",
+        "http://localhost:3000",
+        "https://[2001:db8::1]:8443",
+        "https://xn--bcher-kva.example",
+        "https://a.example, http://127.0.0.1:5173 ,https://b.example:65535",
+    ],
+)
+def test_origins_are_taken_as_browsers_write_them(value: str) -> None:
+    origins = Settings([CORS_ORIGINS], {"TESSERA_CORS_ORIGINS": value})[CORS_ORIGINS]
+    assert origins == tuple(value.replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*",
+        "null",
+        "https://*.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/app",
+        "https://app.example.com?q",
+        "https://App.example.com",
+        "HTTPS://app.example.com",
+        "https://app.example.com:443",
+        "http://app.example.com:80",
+        "https://app.example.com:0",
+        "https://app.example.com:65536",
+        "https://app.example.com:",
+        "https://user@app.example.com",
+        "https://app..example.com",
+        "https://app.example.com.",
+        "https://b\u00fccher.example",
+        "https://",
+        "app.example.com",
+        "//app.example.com",
+        "ftp://app.example.com",
+        "https://app.example.com\nhttps://b.example",
+        "https://app.example.com https://b.example",
+        "https://app.example.com,*",
+        "https://app.example.com;https://b.example",
+    ],
+)
+def test_what_no_browser_writes_is_no_origin(tmp_path: Path, value: str) -> None:
+    [error] = errors_of(lambda: create_app(_production(tmp_path) | {"TESSERA_CORS_ORIGINS": value}))
+    assert error.startswith("TESSERA_CORS_ORIGINS: must be origins such as https://app.example.com")
 
 
 def test_a_setting_that_nothing_declares_is_not_read() -> None:

@@ -1,6 +1,7 @@
 """The databases that the tests run on: SQLite always, PostgreSQL where one is reachable."""
 
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def unguarded(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def refuse_to_open(event: str, args: tuple[Any, ...]) -> None:
     """Refuse, as an audit hook, that Python opens a file of an SQLite database: see `read_apart`."""
-    if event == "open" and str(args[0]).endswith((".db", ".db-wal", ".db-shm")):
+    if event == "open" and re.search(r"/.*\.db(-wal|-shm)?$", str(args[0])):
         raise AssertionError(f"{args[0]} would lose the locks that SQLite has on it: use read_apart")
 
 

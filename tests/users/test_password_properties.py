@@ -37,7 +37,7 @@ def codes_of(app: Flask, **given: str) -> set[str]:
         with app.app_context():
             identifiers.columns(**given)
     except ValidationFailed as refusal:
-        return {error["code"] for error in refusal.members["errors"]}
+        return {error.message.code for error in refusal.errors}
     return set()
 
 

@@ -83,7 +83,7 @@ def test_none_of_the_3000_commonest_may_be_chosen(app: Flask) -> None:
             for spelling in {password, password.upper(), password.title()}:
                 with pytest.raises(ValidationFailed) as refusal:
                     identifiers.columns(password=spelling)
-                assert refusal.value.members["errors"][0]["code"] == TOO_COMMON
+                assert refusal.value.errors[0].message.code == TOO_COMMON
 
 
 def test_a_password_of_several_lines_is_not_taken_for_two_of_the_list() -> None:

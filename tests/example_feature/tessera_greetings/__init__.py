@@ -14,13 +14,22 @@ from api.kit.db import Base, db
 from api.kit.feature import Feature, Migrations
 from api.kit.identity import SIGNED_IN, caller
 from api.kit.operation import operation
-from api.kit.problems import NotFound
+from api.kit.problems import Problem
 from api.kit.service import setting
 from api.kit.settings import Setting, text
 from api.users.service import UserCreated
 from schemas.base import Answer, Text, Timestamp
 
+FOLDER = Path(__file__).parent
 WORDS = Setting("GREETING", "What a new user is told.", "Welcome", text)
+
+
+class NotGreeted(Problem):
+    status = 404
+    code = "not_greeted"
+    title = "You were not greeted"
+    detail = "You were here before there were greetings."
+    remedy = "Nothing is to be done."
 
 
 class Greeting(Base):
@@ -37,12 +46,12 @@ class GreetingAnswer(Answer):
 
 
 class MyGreeting(Resource):
-    @operation("getGreeting", access=SIGNED_IN, answer=(200, GreetingAnswer()), problems=(NotFound,))
+    @operation("getGreeting", access=SIGNED_IN, answer=(200, GreetingAnswer()), problems=(NotGreeted,))
     def get(self) -> Any:
         """Get the greeting of the caller."""
         found = db.session.get(Greeting, caller().user_id)
         if found is None:
-            raise NotFound()
+            raise NotGreeted()
         return found
 
 
@@ -56,6 +65,8 @@ feature = Feature(
     requires=("users",),
     resources=(("/v1/greeting", MyGreeting),),
     settings=(WORDS,),
+    problems=(NotGreeted,),
+    translations=FOLDER / "translations",
     listeners=((UserCreated, greet),),
-    migrations=Migrations(Path(__file__).parent / "migrations", "alembic_version_greetings"),
+    migrations=Migrations(FOLDER / "migrations", "alembic_version_greetings"),
 )
