@@ -58,9 +58,7 @@ class Languages:
         def say(text: str) -> str:
             if not isinstance(text, Phrase):
                 return catalogue.gettext(text)
-            with suppress(
-                AttributeError, LookupError, ValueError
-            ):  # of a template that does not fit the values
+            with suppress(AttributeError, LookupError, ValueError):  # of an unfit template
                 return str(Phrase(catalogue.gettext(text.template), **text.values))
             return str(text)
 

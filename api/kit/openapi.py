@@ -16,6 +16,7 @@ from marshmallow import Schema, fields
 
 from api import __version__
 from api.kit.config import PUBLIC_URL
+from api.kit.deprecation import HEADERS as DEPRECATION_HEADERS
 from api.kit.http import PROBLEM_JSON
 from api.kit.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.kit.idempotency import MAXIMUM_KEY
@@ -109,6 +110,8 @@ def _operation(
     }
     if description:
         described["description"] = description
+    if operation.deprecated is not None:
+        described["deprecated"] = True
     parameters = path_parameters + _query(operation, converter) + _header_parameters(operation)
     if parameters:
         described["parameters"] = parameters
@@ -122,9 +125,10 @@ def _operation(
 
 
 def _documentation(operation: Operation) -> tuple[str, str]:
-    """Return (summary, description): the method's docstring, and who may call it."""
+    """Return (summary, description): the method's docstring, who may call it, and until when."""
     summary, *paragraphs = inspect.cleandoc(operation.function.__doc__ or "").split("\n\n")
-    texts = [" ".join(text.split()) for text in (*paragraphs, operation.access.describe()) if text]
+    end = operation.deprecated.describe() if operation.deprecated else ""
+    texts = [" ".join(text.split()) for text in (*paragraphs, operation.access.describe(), end) if text]
     return " ".join(summary.split()).rstrip("."), "\n\n".join(texts)
 
 
@@ -186,6 +190,9 @@ def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
         by_status[kind.status].append(kind)
     for status in sorted(by_status):
         responses[str(status)] = _refusal(by_status[status], converter)
+    if operation.deprecated is not None:
+        for described in responses.values():
+            described.setdefault("headers", {}).update(_headers(DEPRECATION_HEADERS))
     return dict(sorted(responses.items()))
 
 
@@ -195,9 +202,7 @@ def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any
     if operation.etag and operation.answer:
         names["ETag"] = "The entity tag of this state."
     if names:
-        described["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()
-        }
+        described["headers"] = _headers(names)
     if operation.media_type is not None:
         kind = "object" if operation.media_type == "application/json" else "string"
         described["content"] = {operation.media_type: {"schema": {"type": kind}}}
@@ -227,6 +232,10 @@ def _refusal(kinds: Iterable[type[Problem]], converter: OpenAPIConverter) -> dic
             }
         },
     }
+
+
+def _headers(texts: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in texts.items()}
 
 
 def _references(names: Iterable[str]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
-from flask import Response, current_app, g, request
+from flask import Response, after_this_request, current_app, g, request
 from flask_restful import Resource
 from marshmallow import Schema
 
 from api.kit import idempotency, work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.config import FRESH_SIGN_IN, REQUEST_LIMIT
+from api.kit.deprecation import Deprecation
 from api.kit.http import read_json, refuse_unacceptable
 from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
 from api.kit.limits import Policy, count_request
@@ -100,6 +101,7 @@ class Operation:
     max_age: int | None
     headers: Mapping[str, str]
     policy: Policy | None
+    deprecated: Deprecation | None
     safe: bool
 
     @property
@@ -110,6 +112,8 @@ class Operation:
     def run(self, resource: Any, path: Mapping[str, str]) -> Any:
         """Answer the current request: the whole way from its headers to its status."""
         g.operation = self.id
+        if self.deprecated is not None:
+            after_this_request(self.deprecated.tell)
         if self.policy is not None:
             count_request(self.policy)
         refuse_unacceptable(*self.texts or [self.media_type or "application/json"])
@@ -229,6 +233,7 @@ def operation(
     max_age: int | Setting[int] | None = None,
     headers: Mapping[str, str] | None = None,
     limit: Setting[Limit] | None = REQUEST_LIMIT,
+    deprecated: Deprecation | None = None,
 ) -> Callable[[Method], Method]:
     """Declare a method of a resource.
 
@@ -239,6 +244,7 @@ def operation(
     seconds or by a setting.
     What is `repeatable` takes an Idempotency-Key: who repeats it gets the first answer again.
     `limit` is how often each client network may call this and whatever else has the same one.
+    `deprecated` says when this ends, in every answer.
     """
 
     def declare(function: Method) -> Method:
@@ -264,6 +270,7 @@ def operation(
                 max_age=settings[max_age] if isinstance(max_age, Setting) else max_age,
                 headers=headers or {},
                 policy=Policy.of(limit, settings),
+                deprecated=deprecated,
                 safe=method == "GET",
             )
 
