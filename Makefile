@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-.PHONY: help serve test test-long check openapi docs lock bench migration clean
+.PHONY: help serve test test-long test-browser check openapi docs lock bench migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the
 test-long: .venv/.dev tests/node/node_modules  ## Run the long tests: races, kill -9 over and over, the image
 	@$(PYTEST) -m long $(ARGS)
 
+test-browser: .venv/.dev tests/node/node_modules  ## Try the page /docs in Chromium, which has to be installed
+	@$(BIN)/python -m tests.browser $(ARGS)
+
 check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated, translations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -55,7 +58,7 @@ check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated, 
 	@$(BIN)/python -m tests.generated --check
 	@$(BIN)/python -m tests.translations
 
-openapi docs: .venv/.dev  ## Write openapi.yaml, the README's tables and the catalogues anew
+openapi docs: .venv/.dev  ## Take the examples; write openapi.yaml, docs/problems.md, the README's tables, the catalogues
 	@$(BIN)/python -m tests.generated
 
 migration: .venv/.dev  ## Write the next migration: make migration MESSAGE='Add a table'

@@ -1,6 +1,8 @@
 """What the service says about itself."""
 
-from schemas.base import Answer, Integer, JsonObject, Matching, Request, Text, list_of
+from marshmallow import fields
+
+from schemas.base import Answer, Integer, JsonObject, Matching, PageAnswer, Request, Text, list_of
 from schemas.messages import Phrase
 
 
@@ -46,3 +48,9 @@ class ProblemKindAnswer(Answer):
     title = Text(maximum=200, metadata={"example": "The e-mail address is taken"})
     detail = Text(maximum=1000, metadata={"example": "Another account has this e-mail address."})
     remedy = Text(maximum=1000, metadata={"example": "Sign in, or use another address."})
+
+
+class ProblemKindPageAnswer(PageAnswer):
+    """Every kind of problem that this service answers."""
+
+    items = list_of(fields.Nested(ProblemKindAnswer), 1000)

@@ -51,7 +51,7 @@ class UserRow(UserPatch):
 class UserImportPath(Request):
     """The path of one import."""
 
-    import_id = Id(required=True, metadata={"description": "An import's id."})
+    import_id = Id(required=True, metadata={"description": "An import's id.", "example": _IMPORT_ID})
 
 
 class Flag(Text):

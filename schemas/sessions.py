@@ -18,6 +18,8 @@ from schemas.base import (
 )
 from schemas.users import UserAnswer, UserPath, password
 
+_SESSION_ID = "0199d2a4-8c2f-7a10-8e44-1b9d3f5a7c20"
+
 
 class SessionCreate(Request):
     """What signing in takes."""
@@ -58,7 +60,7 @@ class SessionReauthenticate(Request):
 class SessionPath(UserPath):
     """The path of one session of a user."""
 
-    session_id = Id(required=True, metadata={"description": "A session's id."})
+    session_id = Id(required=True, metadata={"description": "A session's id.", "example": _SESSION_ID})
 
 
 class SessionList(PageQuery):
@@ -79,7 +81,7 @@ class SessionsEnd(Request):
 class SessionAnswer(Answer):
     """One signed-in device."""
 
-    id = Id(metadata={"example": "0199d2a4-8c2f-7a10-8e44-1b9d3f5a7c20"})
+    id = Id(metadata={"example": _SESSION_ID})
     device_name = Text(maximum=100, allow_none=True, metadata={"example": "Mina's phone"})
     user_agent = Text(maximum=500, allow_none=True, metadata={"example": "curl/8.9.1"})
     ip = Text(maximum=45, allow_none=True, metadata={"example": "192.0.2.7"})
@@ -169,7 +171,7 @@ class RevocationAnswer(Answer):
         allow_none=True,
         metadata={
             "description": "The `sid` of its tokens; null when the whole user ended.",
-            "example": "0199d2a4-8c2f-7a10-8e44-1b9d3f5a7c20",
+            "example": _SESSION_ID,
         },
     )
     user_id = Id(metadata={"example": "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"})

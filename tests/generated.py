@@ -1,48 +1,57 @@
-"""What is generated and checked in (`python -m tests.generated`).
+"""What is generated and checked in (`python -m tests.generated`): see `current`."""
 
-That is openapi.yaml, the README's tables, and the catalogues of translations.
-"""
-
-import secrets
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from api.app import all_features, create_app
+from api.app import create_app
 from api.kit import openapi
 from api.kit.config import KIT_SETTINGS
 from api.kit.feature import Feature
+from api.kit.service import Service
 from tests import translations
+from tests.support.own import environ_of, own_features
+from tests.support.problem_page import problem_page
 from tests.support.servers import ROOT
+from tests.support.story import take_examples
 
 OPENAPI = ROOT / "openapi.yaml"
+PROBLEMS = ROOT / "docs" / "problems.md"
 README = ROOT / "README.md"
 
 
 def current() -> Iterator[tuple[Path, bytes]]:
-    """Yield every file, and what it should hold."""
-    yield OPENAPI, openapi_yaml().encode()
+    """Yield every file, and what it should hold: the examples, then what is made with them."""
+    yield from examples()
+    yield from documents()
+
+
+def examples() -> Iterator[tuple[Path, bytes]]:
+    """Yield what `current` does for the file of each feature that has examples: they are taken anew."""
+    taken = take_examples()
+    for feature in own_features():
+        if feature.examples is not None:
+            own = {name: taken[name] for name in _operations(feature) if name in taken}
+            yield feature.examples, f"{json.dumps(own, ensure_ascii=False, indent=2)}\n".encode()
+
+
+def documents() -> Iterator[tuple[Path, bytes]]:
+    """Yield what `current` does for the contract, the page of problems, the README and the catalogues."""
+    service = own_service()
+    yield OPENAPI, openapi.as_yaml(openapi.document(service)).encode()
+    yield PROBLEMS, problem_page(service).encode()
     yield README, with_tables(README.read_text(encoding="utf-8")).encode()
     for translated in translations.ALL:
         yield from translations.current(translated)
 
 
-def openapi_yaml() -> str:
-    """Return the document of all of Tessera's own features in production, with the default settings."""
-    own = ",".join(name for name in all_features() if _is_own(name))
+def own_service() -> Service:
+    """Return a service of all of Tessera's own features in production, with the default settings."""
     with tempfile.TemporaryDirectory() as folder:
-        app = create_app(
-            {
-                "TESSERA_ENV": "production",
-                "TESSERA_SECRET_KEY": secrets.token_hex(32),
-                "TESSERA_PUBLIC_URL": "http://127.0.0.1:8000",
-                "TESSERA_MAIL_URL": f"file:{folder}",
-                "TESSERA_DATA_DIR": folder,
-                "TESSERA_FEATURES": own,
-            }
-        )
-        return openapi.as_yaml(openapi.document(app.extensions["tessera"]))
+        service: Service = create_app(environ_of(folder)).extensions["tessera"]
+        return service
 
 
 def with_tables(readme: str) -> str:
@@ -55,13 +64,16 @@ def with_tables(readme: str) -> str:
 
 
 def feature_table() -> str:
-    rows = [f"| `{f.name}` | {f.summary} | {', '.join(_operations(f))} |\n" for f in _own_features()]
+    rows = [
+        f"| `{f.name}` | {f.summary} | {', '.join(f'`{name}`' for name in _operations(f))} |\n"
+        for f in own_features()
+    ]
     return "| feature | what it is for | operations |\n|---|---|---|\n" + "".join(rows)
 
 
 def setting_table() -> str:
     rows = []
-    for group, settings in (("kit", KIT_SETTINGS), *((f.name, f.settings) for f in _own_features())):
+    for group, settings in (("kit", KIT_SETTINGS), *((f.name, f.settings) for f in own_features())):
         rows += [f"| `{s.variable}` | {s.describe_default()} | {s.help} | {group} |\n" for s in settings]
     return "| variable | default | meaning | feature |\n|---|---|---|---|\n" + "".join(rows)
 
@@ -69,28 +81,20 @@ def setting_table() -> str:
 def _operations(feature: Feature) -> Iterator[str]:
     for _path, resource in feature.resources:
         for method in sorted(resource.methods or ()):
-            declared = getattr(getattr(resource, method.lower()), "operation_id", "")
-            yield f"`{declared}`"
-
-
-def _own_features() -> list[Feature]:
-    return [feature for name, feature in all_features().items() if _is_own(name)]
-
-
-def _is_own(name: str) -> bool:
-    return (ROOT / "api" / name / "__init__.py").exists()
+            yield getattr(resource, method.lower()).operation_id
 
 
 def main() -> int:
     """Write what is stale; with --check only say so, and return 1."""
-    stale = [(path, wanted) for path, wanted in current() if not path.exists() or path.read_bytes() != wanted]
-    for path, wanted in stale:
-        if "--check" in sys.argv:
-            print(f"{path.relative_to(ROOT)} is stale; run: make docs")
-        else:
-            path.write_bytes(wanted)
-            print(f"wrote {path.relative_to(ROOT)}")
-    return int(bool(stale) and "--check" in sys.argv)
+    checking, stale = "--check" in sys.argv, 0
+    for path, wanted in current():
+        if not path.exists() or path.read_bytes() != wanted:
+            stale += 1
+            name = path.relative_to(ROOT)
+            print(f"{name} is stale; run: make docs" if checking else f"wrote {name}")
+            if not checking:
+                path.write_bytes(wanted)
+    return int(checking and stale > 0)
 
 
 if __name__ == "__main__":

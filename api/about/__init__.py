@@ -1,8 +1,10 @@
 """What the service says about itself: its contract, its features, its problems."""
 
+from pathlib import Path
+
 from flask import Flask
 
-from api.about.resources import ClientConfig, OpenApiJson, OpenApiYaml, ProblemKind, Root
+from api.about.resources import ClientConfig, OpenApiJson, OpenApiYaml, ProblemKind, ProblemKinds, Root
 from api.kit.feature import Feature
 from api.kit.settings import Settings
 
@@ -19,7 +21,9 @@ feature = Feature(
         ("/v1/config", ClientConfig),
         ("/openapi.json", OpenApiJson),
         ("/openapi.yaml", OpenApiYaml),
+        ("/problems", ProblemKinds),
         ("/problems/<code>", ProblemKind),
     ),
     start=_start,
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -9,9 +9,16 @@ from api.kit.identity import PUBLIC
 from api.kit.languages import wanted_language
 from api.kit.operation import Answer, operation
 from api.kit.problems import NotFound
-from schemas.about import ClientConfigAnswer, ProblemKindAnswer, ProblemPath, ServiceAnswer
+from schemas.about import (
+    ClientConfigAnswer,
+    ProblemKindAnswer,
+    ProblemKindPageAnswer,
+    ProblemPath,
+    ServiceAnswer,
+)
 
 FIVE_MINUTES = 300  # seconds
+_LANGUAGE = {"Content-Language": "The language of the texts."}
 
 
 class Root(Resource):
@@ -30,7 +37,11 @@ class ClientConfig(Resource):
         max_age=FIVE_MINUTES,
     )
     def get(self) -> dict[str, Any]:
-        """Get what a frontend needs to draw its forms."""
+        """Get what a frontend needs to draw its forms.
+
+        The features that are on, and what some of them tell, by their names: who may sign up, by which
+        identifiers, and the rules for passwords.
+        """
         return service.client_config()
 
 
@@ -68,6 +79,21 @@ class OpenApiYaml(Resource):
         return service.openapi_text("yaml")
 
 
+class ProblemKinds(Resource):
+    @operation(
+        "listProblemKinds",
+        access=PUBLIC,
+        answer=(200, ProblemKindPageAnswer()),
+        database=False,
+        max_age=FIVE_MINUTES,
+        headers=_LANGUAGE,
+    )
+    def get(self) -> Answer:
+        """List every kind of problem that this service answers, by status, on one page."""
+        language = wanted_language()
+        return _in(language, {"items": service.problem_kinds(language), "next_cursor": None})
+
+
 class ProblemKind(Resource):
     @operation(
         "getProblemKind",
@@ -76,11 +102,17 @@ class ProblemKind(Resource):
         answer=(200, ProblemKindAnswer()),
         database=False,
         max_age=FIVE_MINUTES,
-        headers={"Content-Language": "The language of the texts."},
+        headers=_LANGUAGE,
         problems=(NotFound,),
     )
     def get(self, code: str) -> Answer:
-        """Get what a kind of problem means and what to do about it."""
+        """Get what a kind of problem means and what to do about it.
+
+        The `type` of every problem leads here.
+        """
         language = wanted_language()
-        headers = {"Content-Language": language, "Vary": "Accept-Language"}
-        return Answer(service.problem_kind(code, language), headers)
+        return _in(language, service.problem_kind(code, language))
+
+
+def _in(language: str, texts: dict[str, Any]) -> Answer:
+    return Answer(texts, {"Content-Language": language, "Vary": "Accept-Language"})

@@ -6,14 +6,21 @@ from api import __version__
 from api.kit import openapi
 from api.kit.config import PUBLIC_URL, SERVICE_NAME
 from api.kit.languages import languages
-from api.kit.problems import NotFound
+from api.kit.problems import NotFound, Problem
 from api.kit.service import extension, service, setting
 
-LINKS = {"openapi": "/openapi.json", "config": "/v1/config", "ready": "/health/ready"}
+LINKS = {
+    "openapi": "/openapi.json",
+    "docs": "/docs",
+    "problems": "/problems",
+    "config": "/v1/config",
+    "ready": "/health/ready",
+}
 
 
 def overview() -> dict[str, Any]:
-    links = {name: setting(PUBLIC_URL) + path for name, path in LINKS.items()}
+    paths = {route.path for route in service().routes}
+    links = {name: setting(PUBLIC_URL) + path for name, path in LINKS.items() if path in paths}
     return {"name": SERVICE_NAME, "version": __version__, "links": links}
 
 
@@ -24,11 +31,21 @@ def client_config() -> dict[str, Any]:
     return {"features": sorted(f.name for f in here.features), "settings": told}
 
 
+def problem_kinds(language: str) -> list[dict[str, Any]]:
+    """Return every kind of problem by status and code, in a language."""
+    kinds = sorted(service().problems.values(), key=lambda kind: (kind.status, kind.code))
+    return [_described(kind, language) for kind in kinds]
+
+
 def problem_kind(code: str, language: str) -> dict[str, Any]:
     """Return what a kind of problem is, in a language; raises NotFound."""
     kind = service().problems.get(code)
     if kind is None:
         raise NotFound()
+    return _described(kind, language)
+
+
+def _described(kind: type[Problem], language: str) -> dict[str, Any]:
     say = languages().speak(language)
     texts = {"title": say(kind.title), "detail": say(kind.detail), "remedy": say(kind.remedy)}
     return {"code": kind.code, "status": kind.status, **texts}

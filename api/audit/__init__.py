@@ -1,5 +1,7 @@
 """The audit trail: who did what to whom; nobody changes it, and a chain of seals shows that nobody did."""
 
+from pathlib import Path
+
 from api.audit import chain, service
 from api.audit.commands import audit
 from api.audit.resources import READ, AuditEvents, UserAuditEvents
@@ -19,4 +21,5 @@ feature = Feature(
     listeners=((Event, service.record),),
     chores=(Chore("audit seals", 1, chain.is_waiting, chain.seal_batch),),
     commands=(audit,),
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -26,7 +26,7 @@ class AuditEvents(Resource):
     def get(self, **query: Any) -> Answer:
         """List who did what to whom, from where and when, the newest first.
 
-        What is given together must all be so.
+        All filters have to fit.
         """
         page = service.list_page(**query)
         return Answer(page, page.link())

@@ -1,5 +1,7 @@
 """Users in bulk: brought in from files of any size, and written out so that nothing is lost."""
 
+from pathlib import Path
+
 from api.bulk.commands import export_users, import_users
 from api.bulk.resources import OneUserImport, UserExports, UserImportErrors, UserImports
 from api.bulk.running import BATCH_TASK, run_batch
@@ -27,4 +29,5 @@ feature = Feature(
     events=(UsersExported,),
     deliveries={BATCH_TASK: run_batch},
     commands=(joining("user", import_users, export_users),),
+    examples=Path(__file__).parent / "examples.json",
 )

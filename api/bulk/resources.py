@@ -31,7 +31,7 @@ _LINK = {"Link": "The next page (RFC 8288), when there is one."}
 FILE = Stream(
     {
         "application/x-ndjson": '{"username":"mina","email":"mina@example.com","password_hash":null}\n',
-        "text/csv": "username,email,display_name\r\nmina,mina@example.com,Mina Kim\r\n",
+        "text/csv": "username,email,display_name\r\nken,ken@example.com,Ken\r\nmina,mina@example.com,\r\n",
     },
     service.IMPORT_BYTES,
 )

@@ -56,7 +56,8 @@ class Feature:
     Everything is optional but the name and the summary. `development_resources` do not exist in
     production. `deliveries` and `tasks` say by kind how what the outbox holds is done, to the world
     or in the database; `chores` are done from time to time; `letters` is a folder of templates for mail,
-    `translations` one of gettext catalogues with the feature's texts in other languages.
+    `translations` one of gettext catalogues with the feature's texts in other languages, and `examples`
+    a file of what its operations are sent (`body`) and answer (`answer`), by operation.
     `personal_data` returns all that the feature holds about a user, but for secrets, as JSON or of
     instants and ids besides. `start` is called once with the app and its settings, before the first
     request.
@@ -78,6 +79,7 @@ class Feature:
     chores: tuple[Chore, ...] = ()
     letters: Path | None = None
     translations: Path | None = None
+    examples: Path | None = None
     personal_data: Callable[[UUID], Any] | None = None
     health_checks: tuple[tuple[str, HealthCheck], ...] = ()
     client_config: Callable[[Settings], dict[str, Any]] | None = None

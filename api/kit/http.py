@@ -211,7 +211,8 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    response.headers.extend(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)  # an operation may have said it otherwise
     if request.method == "OPTIONS" and response.status_code == 200:
         response.status_code = 204
         del response.headers["Content-Type"]

@@ -44,6 +44,9 @@ _IDEMPOTENCY_KEY = (
 _DESCRIPTION = """\
 User accounts and token login as a REST-only JSON API.
 
+To begin, sign up with `POST /v1/users`, sign in with `POST /v1/sessions`, and send the `access_token` of the
+answer as `Authorization: Bearer`. `GET /v1/users/me` then says who you are.
+
 Every refusal is `application/problem+json` (RFC 9457); programs compare its `code`, and its
 `type` leads to what it means. Requests with unknown members are refused; clients ignore unknown
 members of answers. A server that is overloaded may answer any operation with 503.
@@ -70,9 +73,10 @@ def document(service: Service) -> dict[str, Any]:
     spec.components.security_scheme("accessToken", _ACCESS_TOKEN)
     for name, text in _LIMIT_HEADERS.items():
         spec.components.header(name, {"description": text, "schema": {"type": "string"}})
+    examples = _examples(service)
     for route in service.routes:
         path, parameters = _path(route, converter)
-        operation = _operation(route, converter, parameters)
+        operation = _operation(route, converter, parameters, examples.get(route.operation.id, {}))
         spec.path(path=path, operations={route.method.lower(): operation})
     rendered: dict[str, Any] = spec.to_dict()
     return rendered
@@ -97,8 +101,17 @@ def as_yaml(described: dict[str, Any]) -> str:
     return f"# Made by `make openapi` from the code that runs; a test holds it true.\n{text}"
 
 
+def _examples(service: Service) -> dict[str, dict[str, Any]]:
+    """Return what the operations of features that tell were sent and answered, by operation."""
+    files = [feature.examples for feature in service.features if feature.examples is not None]
+    return {name: taken for file in files for name, taken in orjson.loads(file.read_bytes()).items()}
+
+
 def _operation(
-    route: Route, converter: OpenAPIConverter, path_parameters: list[dict[str, Any]]
+    route: Route,
+    converter: OpenAPIConverter,
+    path_parameters: list[dict[str, Any]],
+    taken: Mapping[str, Any],
 ) -> dict[str, Any]:
     operation = route.operation
     summary, description = _documentation(operation)
@@ -116,11 +129,11 @@ def _operation(
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": _request_body(operation.body, converter)}
+        content = _request_body(operation.body, converter, taken.get("body"))
+        described["requestBody"] = {"required": True, "content": content}
         if operation.merge_patch:
-            content = described["requestBody"]["content"]
             content["application/merge-patch+json"] = content["application/json"]
-    described["responses"] = _responses(operation, converter)
+    described["responses"] = _responses(operation, converter, taken.get("answer"))
     return described
 
 
@@ -166,10 +179,14 @@ def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _request_body(body: Schema | Stream, converter: OpenAPIConverter) -> dict[str, Any]:
-    if isinstance(body, Stream):
-        return _texts(body.examples)
-    return {"application/json": {"schema": converter.resolve_nested_schema(body), "example": _example(body)}}
+def _request_body(body: Schema | Stream, converter: OpenAPIConverter, taken: Any) -> dict[str, Any]:
+    return _texts(body.examples) if isinstance(body, Stream) else _json(body, converter, taken)
+
+
+def _json(schema: Schema, converter: OpenAPIConverter, taken: Any) -> dict[str, Any]:
+    """Describe a JSON document, by the example that was taken, or one put together from the schema's own."""
+    example = _example(schema) if taken is None else taken
+    return {"application/json": {"schema": converter.resolve_nested_schema(schema), "example": example}}
 
 
 def _texts(examples: Mapping[str, str]) -> dict[str, Any]:
@@ -179,8 +196,8 @@ def _texts(examples: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(operation.status): _success(operation, converter)}
+def _responses(operation: Operation, converter: OpenAPIConverter, taken: Any) -> dict[str, Any]:
+    responses: dict[str, Any] = {str(operation.status): _success(operation, converter, taken)}
     if operation.etag and operation.safe:
         responses["304"] = {"description": "The state that the client has is current."}
     if operation.policy is not None:
@@ -196,7 +213,7 @@ def _responses(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
     return dict(sorted(responses.items()))
 
 
-def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
+def _success(operation: Operation, converter: OpenAPIConverter, taken: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
     names = dict(operation.headers)
     if operation.etag and operation.answer:
@@ -209,12 +226,7 @@ def _success(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any
     if operation.texts:
         described["content"] = _texts(operation.texts)
     if operation.answer is not None:
-        described["content"] = {
-            "application/json": {
-                "schema": converter.resolve_nested_schema(operation.answer),
-                "example": _example(operation.answer),
-            }
-        }
+        described["content"] = _json(operation.answer, converter, taken)
     return described
 
 

@@ -27,4 +27,5 @@ feature = Feature(
     tasks={service.KIND: service.write_letter},
     personal_data=service.personal_data,
     letters=Path(__file__).parent / "letters",
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -29,8 +29,8 @@ class UserPassword(Resource):
     def put(self, user_id: UUID, current_password: str | None, new_password: str) -> None:
         """Change a password.
 
-        The user's other sessions end at once. `current_password` may be null when an administrator
-        changes another user's, who may do nothing that they may not. Needs a fresh sign-in.
+        The user's other sessions end at once. An administrator who changes another user's password sends
+        null as `current_password`, and must have every permission that the user has. Needs a fresh sign-in.
         """
         service.change(caller(), user_id, current_password, new_password, client_address())
 

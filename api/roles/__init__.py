@@ -1,5 +1,7 @@
 """Roles: names for sets of permissions, made by administrators and given to users."""
 
+from pathlib import Path
+
 from api.kit.feature import Feature
 from api.kit.identity import Permission
 from api.roles.resources import OneRole, Roles, UserRole
@@ -20,4 +22,5 @@ feature = Feature(
     ),
     problems=(RoleNameTaken, RoleInUse, BuiltInRole),
     events=(RoleCreated, RoleChanged, RoleDeleted),
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -1,5 +1,7 @@
 """Sign-in: sessions, the tokens that carry them, devices."""
 
+from pathlib import Path
+
 from api.kit.feature import Feature
 from api.kit.identity import Authenticator, Identity, Permission
 from api.sessions import endings, service
@@ -114,4 +116,5 @@ feature = Feature(
     authenticators=(_AccessTokens(),),
     commands=(key,),
     start=init_tokens,
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -54,7 +54,8 @@ class Sessions(Resource):
     def post(self, **credentials: Any) -> dict[str, Any]:
         """Sign in.
 
-        A refusal does not tell whether the account exists.
+        Send the `access_token` as `Authorization: Bearer` with every other request, and keep the
+        `refresh_token` for new ones. A refusal does not tell whether the account exists.
         """
         return service.sign_in(**credentials, device=_device())
 
@@ -71,9 +72,10 @@ class Refresh(Resource):
     def post(self, refresh_token: str) -> dict[str, Any]:
         """Exchange a refresh token for new tokens.
 
-        The token before the current one gives the current tokens again: for a short while, so that
-        parallel requests do no harm, and as long as those were never used, for the answer with them may
-        be lost. After that it ends the session, and so does any older one.
+        A refresh token is exchanged once: go on with the one in the answer. The token before it may be
+        sent again, and gives the same new tokens, as long as those were never used, for an answer may be
+        lost, and for a short while after the exchange, so that parallel requests do no harm. Beyond that
+        an old token counts as stolen, and the session ends.
         """
         return service.refresh(refresh_token)
 
@@ -88,10 +90,11 @@ class Reauthentication(Resource):
         limit=PASSWORD_LIMIT,
     )
     def post(self, password: str) -> dict[str, Any]:
-        """Make the sign-in of this session fresh.
+        """Make the sign-in of this session fresh, by the password.
 
-        Operations that need a fresh sign-in accept it at once. The new access token says so to other
-        services by its `auth_time`; the refresh token stays the current one.
+        Some operations need a sign-in of the last minutes, and answer 401 `reauthentication_required`
+        without one; they accept this session at once. The new access token tells other services by its
+        `auth_time`; the refresh token stays the current one.
         """
         return service.reauthenticate(caller(), password, client_address())
 
@@ -116,7 +119,7 @@ class SignOut(Resource):
 class CurrentSession(Resource):
     @operation("endCurrentSession", access=SIGNED_IN, answer=(204, None))
     def delete(self) -> None:
-        """Sign out.
+        """Sign out of this session.
 
         The session's tokens are refused from the next request on.
         """
@@ -148,7 +151,7 @@ class UserSessions(Resource):
     def delete(self, user_id: UUID, keep: str | None) -> None:
         """Sign a user out everywhere, or everywhere else.
 
-        Needs a fresh sign-in.
+        `keep=current` leaves the session of this request alone. Needs a fresh sign-in.
         """
         service.sign_out_everywhere(user_id, caller().session_id if keep else None)
 
@@ -193,7 +196,10 @@ class AuthorizationServer(Resource):
         max_age=KEY_SET_SECONDS,
     )
     def get(self) -> dict[str, Any]:
-        """Get where to find what verifies access tokens (RFC 8414)."""
+        """Get where to find what verifies access tokens (RFC 8414).
+
+        This is no OAuth server: the document is here for libraries that look for the key set by it.
+        """
         return service.authorization_server()
 
 

@@ -1,5 +1,6 @@
 """Accounts: who there is, and what is known about them."""
 
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -141,4 +142,5 @@ feature = Feature(
     commands=(user, joining("user", list_users)),
     client_config=_client_config,
     start=_start,
+    examples=Path(__file__).parent / "examples.json",
 )

@@ -119,7 +119,10 @@ class OneUser(Resource):
         etag=service.etag,
     )
     def get(self, user_id: UUID) -> Any:
-        """Get a user."""
+        """Get a user.
+
+        `me` in place of an id is whoever calls.
+        """
         return caller().record if user_id == caller().user_id else service.get(user_id)
 
     @operation(
@@ -137,7 +140,7 @@ class OneUser(Resource):
 
         `app_metadata` needs the permission `users:write`, and `email` a fresh sign-in. A user's own new
         address is pending until it is confirmed; the old one is told. One that an administrator writes
-        is not verified. Nobody changes a user who may do what they may not.
+        is not verified. Nobody changes a user who has a permission that they lack themselves.
         """
         if "email" in changes:
             require_fresh(caller(), setting(FRESH_SIGN_IN))
@@ -192,7 +195,10 @@ class Suspension(Resource):
         problems=(NotFound,),
     )
     def get(self, user_id: UUID) -> User:
-        """Get why and for how long a user is suspended."""
+        """Get why and for how long a user is suspended.
+
+        It is 404 for a user who is not suspended.
+        """
         return standing.suspended(user_id)
 
     @operation(
@@ -207,8 +213,9 @@ class Suspension(Resource):
     def post(self, user_id: UUID, reason: str, until: datetime | None, precondition: Precondition) -> User:
         """Suspend a user.
 
-        Every session of theirs ends at once, and signing in is refused as with a wrong password. Of a user
-        who is suspended already it changes the reason and the end. At the end it is lifted by itself.
+        Every session of theirs ends at once, and signing in is refused as with a wrong password, until the
+        suspension is lifted, or ends by itself at `until`. A user who is suspended already gets the new
+        reason and end.
         """
         by = caller()
         return standing.suspend(user_id, reason, until, precondition, held=by.permissions, by=by.user_id)

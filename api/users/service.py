@@ -128,7 +128,7 @@ ROW = [
 _PROFILE = {
     name.removeprefix("user_"): name
     for name in (column.key for column in sa.inspect(User).column_attrs)
-    if name not in ("password_hash", "version") and not name.endswith(("_key", "_skeleton"))
+    if name not in ("password_hash", "search_text", "version") and not name.endswith(("_key", "_skeleton"))
 }
 # Built once: building it costs more than SQLite takes to answer it.
 _TOUCH = (

@@ -66,5 +66,15 @@ def test_every_problem_of_the_contract_is_described(client: ContractClient) -> N
         assert client.get(f"/problems/{code}").status_code == 200, code
 
 
+def test_the_list_of_problems_holds_each_as_it_is_described_alone(client: ContractClient) -> None:
+    listed = client.get("/problems").get_json()
+    assert listed["next_cursor"] is None
+    codes = [kind["code"] for kind in listed["items"]]
+    assert {"not_found", "invalid_credentials", "validation_failed"} <= set(codes)
+    assert len(codes) == len(set(codes))
+    for kind in listed["items"]:
+        assert client.get(f"/problems/{kind['code']}").get_json() == kind
+
+
 def test_an_unknown_problem_is_404(client: ContractClient) -> None:
     assert client.get("/problems/never_heard_of").status_code == 404

@@ -1,5 +1,6 @@
 """What is generated and checked in is what the code says today."""
 
+import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -9,8 +10,11 @@ from tests.support.contract import Contract
 from tests.support.servers import ROOT
 
 
-def test_not_a_byte_has_drifted() -> None:
-    for path, wanted in generated.current():
+@pytest.mark.parametrize("name", ["openapi.yaml", "problems.md", "README.md", "messages.po", "messages.mo"])
+def test_not_a_byte_has_drifted(name: str) -> None:
+    found = [(path, wanted) for path, wanted in generated.documents() if path.name == name]
+    assert found
+    for path, wanted in found:
         assert path.read_bytes() == wanted, f"{path}: run: make docs"
 
 

@@ -132,7 +132,7 @@ class Op:
 
     def path(self, user_id: str = "me", session_id: str | None = None, **more: str) -> str:
         values = {"user_id": user_id, "session_id": session_id or str(uuid4()), "code": "not_found"}
-        values |= {"role": "admin", "import_id": str(uuid4())} | more
+        values |= {"role": "admin", "import_id": str(uuid4()), "asset": "docs.js"} | more
         return self.template.format(**values)
 
 
@@ -312,7 +312,7 @@ def _bad_authorizations(app: Flask) -> list[str]:
 
 def test_every_operation_refuses_a_media_type_that_it_does_not_speak(offline: ContractClient) -> None:
     found = (
-        (op.id, _wrong(_call(offline, op, {}, headers={"Accept": "text/html"}), 406, "not_acceptable"))
+        (op.id, _wrong(_call(offline, op, {}, headers={"Accept": "application/pdf"}), 406, "not_acceptable"))
         for op in operations(offline.application)
     )
     assert _collect(found) == []
@@ -647,7 +647,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "getClientConfig": PUBLIC_200,
     "getOpenApiJson": PUBLIC_200,
     "getOpenApiYaml": PUBLIC_200,
+    "listProblemKinds": PUBLIC_200,
     "getProblemKind": PUBLIC_200,
+    "getDocsPage": PUBLIC_200,
+    "getDocsAsset": PUBLIC_200,
     "getLiveness": PUBLIC_200,
     "getReadiness": PUBLIC_200,
     "getKeySet": PUBLIC_200,

@@ -37,6 +37,7 @@ def test_every_column_of_a_user_is_told_or_known_to_be_none_of_the_users(mina: P
     columns = {column.name for column in sa.inspect(User).columns}
     assert columns - told == {
         "password_hash", "username_key", "username_skeleton", "email_key", "pending_email_key", "version",
+        "search_text",
     }  # fmt: skip
 
 
