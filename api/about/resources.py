@@ -5,6 +5,7 @@ from typing import Any
 from flask_restful import Resource
 
 from api.about import service
+from api.kit.conditional import content_tag
 from api.kit.identity import PUBLIC
 from api.kit.languages import wanted_language
 from api.kit.operation import Answer, operation
@@ -22,7 +23,7 @@ _LANGUAGE = {"Content-Language": "The language of the texts."}
 
 
 class Root(Resource):
-    @operation("getService", access=PUBLIC, answer=(200, ServiceAnswer()), database=False)
+    @operation("getService", access=PUBLIC, answer=(200, ServiceAnswer()), etag=content_tag, database=False)
     def get(self) -> dict[str, Any]:
         """Get the service's name, version and links."""
         return service.overview()
@@ -33,6 +34,7 @@ class ClientConfig(Resource):
         "getClientConfig",
         access=PUBLIC,
         answer=(200, ClientConfigAnswer()),
+        etag=content_tag,
         database=False,
         max_age=FIVE_MINUTES,
     )
@@ -51,6 +53,7 @@ class OpenApiJson(Resource):
         access=PUBLIC,
         answer=(200, None),
         media_type="application/json",
+        etag=content_tag,
         database=False,
         max_age=FIVE_MINUTES,
     )
@@ -68,6 +71,7 @@ class OpenApiYaml(Resource):
         access=PUBLIC,
         answer=(200, None),
         media_type="application/yaml",
+        etag=content_tag,
         database=False,
         max_age=FIVE_MINUTES,
     )
@@ -84,6 +88,7 @@ class ProblemKinds(Resource):
         "listProblemKinds",
         access=PUBLIC,
         answer=(200, ProblemKindPageAnswer()),
+        etag=content_tag,
         database=False,
         max_age=FIVE_MINUTES,
         headers=_LANGUAGE,
@@ -100,6 +105,7 @@ class ProblemKind(Resource):
         access=PUBLIC,
         path=ProblemPath(),
         answer=(200, ProblemKindAnswer()),
+        etag=content_tag,
         database=False,
         max_age=FIVE_MINUTES,
         headers=_LANGUAGE,

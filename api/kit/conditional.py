@@ -2,6 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
 
 from api.kit.problems import MalformedRequest, PreconditionFailed
 from schemas.messages import Phrase
@@ -20,6 +24,11 @@ class Precondition:
         """Raise PreconditionFailed unless the resource, of this tag, is in that state."""
         if self.tags is not None and tag not in self.tags:
             raise PreconditionFailed()
+
+
+def content_tag(content: Any) -> str:
+    """Return the entity tag of something that has no version: a digest of it as JSON."""
+    return sha256(orjson.dumps(content)).hexdigest()[:32]
 
 
 ANY_STATE = Precondition(None)

@@ -216,7 +216,7 @@ def _responses(operation: Operation, converter: OpenAPIConverter, taken: Any) ->
 def _success(operation: Operation, converter: OpenAPIConverter, taken: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
     names = dict(operation.headers)
-    if operation.etag and operation.answer:
+    if operation.etag and (operation.answer or operation.texts or operation.media_type):
         names["ETag"] = "The entity tag of this state."
     if names:
         described["headers"] = _headers(names)

@@ -8,6 +8,7 @@ from flask import request
 from flask_restful import Resource
 
 from api.kit.addresses import client_address
+from api.kit.conditional import content_tag
 from api.kit.identity import PUBLIC, SIGNED_IN, Needs, OwnerOr, caller
 from api.kit.operation import Answer, operation
 from api.kit.problems import NotFound, Overloaded, TooManyAttempts
@@ -192,6 +193,7 @@ class AuthorizationServer(Resource):
         "getAuthorizationServer",
         access=PUBLIC,
         answer=(200, AuthorizationServerAnswer()),
+        etag=content_tag,
         database=False,
         max_age=KEY_SET_SECONDS,
     )

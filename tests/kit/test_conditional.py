@@ -274,10 +274,6 @@ _NO_RESOURCES = {
     "exportUser",  # made anew each time
     "getLiveness",
     "getReadiness",
-    "getService",
-    "getClientConfig",
-    "getProblemKind",
-    "getAuthorizationServer",
 }
 
 
@@ -297,3 +293,16 @@ def _is_single(answer: dict[str, Any], document: dict[str, Any]) -> bool:
     name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
     schema = document["components"]["schemas"].get(name.rpartition("/")[2])
     return schema is not None and "items" not in schema["properties"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/config", "/openapi.json", "/problems", "/problems/not_found"])
+def test_what_seldom_changes_need_not_be_sent_again(client: ContractClient, path: str) -> None:
+    tag = client.get(path).headers["ETag"]
+    again = client.get(path, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_a_problem_has_another_tag_in_another_language(client: ContractClient) -> None:
+    path = "/problems/not_found"
+    tags = {client.get(path, headers={"Accept-Language": tag}).headers["ETag"] for tag in ("en", "ko")}
+    assert len(tags) == 2
