@@ -1,7 +1,5 @@
 """Imports and exports of users as they cross the wire."""
 
-from typing import Any
-
 from marshmallow import fields
 
 from schemas.base import (
@@ -54,18 +52,12 @@ class UserImportPath(Request):
     import_id = Id(required=True, metadata={"description": "An import's id.", "example": _IMPORT_ID})
 
 
-class Flag(Text):
-    """A parameter that is `true` or `false`."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(maximum=5, validate=one_of("true", "false"), **kwargs)
-
-
 class UserImportCreate(Request):
     """The query of an import."""
 
-    dry_run = Flag(
-        load_default="false",
+    dry_run = Boolean(
+        parameter=True,
+        load_default=False,
         metadata={"description": "`true` tells what would come of it, and changes no user."},
     )
     on_conflict = Text(
@@ -150,7 +142,8 @@ class UserExport(Request):
         validate=one_of("ndjson", "csv"),
         metadata={"description": "`ndjson` or `csv`."},
     )
-    secrets = Flag(
-        load_default="false",
+    secrets = Boolean(
+        parameter=True,
+        load_default=False,
         metadata={"description": "`true` adds `roles` and `password_hash`; needs `users:export-secrets`."},
     )

@@ -101,7 +101,7 @@ class SessionAnswer(Answer):
     )
 
 
-class SessionListAnswer(PageAnswer):
+class SessionPageAnswer(PageAnswer):
     """A page of the devices on which a user is signed in."""
 
     items = list_of(fields.Nested(SessionAnswer), 200)

@@ -229,7 +229,10 @@ class UserList(PageQuery):
         maximum=20,
         load_default="-created_at",
         validate=one_of("created_at", "-created_at"),
-        metadata={"description": "The order; `-` puts the newest first."},
+        metadata={
+            "description": "The order; `-` puts the newest first.",
+            "x-enum-varnames": ["OLDEST_FIRST", "NEWEST_FIRST"],
+        },
     )
 
 

@@ -52,14 +52,14 @@ class UserImports(Resource):
         etag=service.etag,
         headers={"Location": "The URL of the import."},
     )
-    def post(self, dry_run: str, on_conflict: str, upload: Upload) -> Answer:
+    def post(self, dry_run: bool, on_conflict: str, upload: Upload) -> Answer:
         """Import users from a file.
 
         The file is stored while it arrives, and brought in afterwards, row by row: one that is refused
         leaves the others alone. `on_conflict=update` needs `users:write`, and rows with roles need every
         permission. A file that breaks off is forgotten. See docs/bulk.md for its columns.
         """
-        choice = service.Choice(FORMATS[upload.media_type], dry_run == "true", on_conflict)
+        choice = service.Choice(FORMATS[upload.media_type], dry_run, on_conflict)
         job = service.receive(upload.pieces, choice, caller())
         return Answer(job, {"Location": f"{setting(PUBLIC_URL)}/v1/user-imports/{job.id}"})
 
@@ -129,11 +129,11 @@ class UserExports(Resource):
         answer=(200, None),
         texts=_EXPORTED,
     )
-    def get(self, format: str, secrets: str) -> Answer:  # noqa: A002  # the name of the parameter
+    def get(self, format: str, secrets: bool) -> Answer:  # noqa: A002  # the name of the parameter
         """Export all users, in the order of their ids.
 
         The last line says how many there were: a file without it is not whole. It imports back; with
         `secrets=true` nothing is lost.
         """
-        users: Any = stream_with_context(service.export(format, secrets=secrets == "true", by=caller()))
+        users: Any = stream_with_context(service.export(format, secrets=secrets, by=caller()))
         return Answer(users, media_type=MEDIA_TYPES[format])

@@ -100,6 +100,9 @@ class Access:
 class _Public(Access):
     public = True
 
+    def describe(self) -> str:
+        return "Anybody."
+
 
 class _SignedIn(Access):
     def describe(self) -> str:

@@ -21,6 +21,7 @@ from api.kit.http import PROBLEM_JSON
 from api.kit.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.kit.idempotency import MAXIMUM_KEY
 from api.kit.limits import HEADERS as LIMIT_HEADERS
+from api.kit.openapi_fields import JSON_OBJECT, add_fields, parameter_schema
 from api.kit.operation import Operation, Route
 from api.kit.problems import (
     FieldError,
@@ -31,7 +32,7 @@ from api.kit.problems import (
 )
 from api.kit.service import Service
 from api.kit.uploads import Stream
-from schemas.base import CANONICAL_UUID, FIT_PATTERN, REQUIRED, Id, Integer, Matching, Text, Verbatim
+from schemas.base import REQUIRED
 from schemas.problems import ProblemAnswer, ValidationProblemAnswer
 
 _REQUEST_ID = "0199d2a4-7b1e-7c63-9f21-6f0a4b8c2d10"
@@ -69,7 +70,7 @@ def document(service: Service) -> dict[str, Any]:
         security=[],
     )
     converter = cast("OpenAPIConverter", plugin.converter)  # APISpec has made one
-    converter.add_attribute_function(_describe_field)
+    add_fields(spec, converter)
     spec.components.security_scheme("accessToken", _ACCESS_TOKEN)
     for name, text in _LIMIT_HEADERS.items():
         spec.components.header(name, {"description": text, "schema": {"type": "string"}})
@@ -157,7 +158,7 @@ def _query(operation: Operation, converter: OpenAPIConverter) -> list[dict[str, 
 def _parameters(schema: Schema, converter: OpenAPIConverter, location: str) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = converter.schema2parameters(schema, location=location)
     for parameter in parameters:
-        described = parameter["schema"]
+        described = parameter["schema"] = parameter_schema(parameter["schema"])
         for lifted in ("description", "example"):
             if lifted in described:
                 parameter[lifted] = described.pop(lifted)
@@ -192,7 +193,8 @@ def _json(schema: Schema, converter: OpenAPIConverter, taken: Any) -> dict[str, 
 def _texts(examples: Mapping[str, str]) -> dict[str, Any]:
     """Describe texts of any length, by media type."""
     return {
-        media_type: {"schema": {"type": "string"}, "example": text} for media_type, text in examples.items()
+        media_type: {"schema": {"type": "string", "format": "binary"}, "example": text}
+        for media_type, text in examples.items()
     }
 
 
@@ -221,8 +223,8 @@ def _success(operation: Operation, converter: OpenAPIConverter, taken: Any) -> d
     if names:
         described["headers"] = _headers(names)
     if operation.media_type is not None:
-        kind = "object" if operation.media_type == "application/json" else "string"
-        described["content"] = {operation.media_type: {"schema": {"type": kind}}}
+        schema = JSON_OBJECT if operation.media_type == "application/json" else {"type": "string"}
+        described["content"] = {operation.media_type: {"schema": schema}}
     if operation.texts:
         described["content"] = _texts(operation.texts)
     if operation.answer is not None:
@@ -285,28 +287,3 @@ def _field_example(field: fields.Field[Any]) -> Any:
 def _schema_name(schema: Any) -> str:
     name = (schema if isinstance(schema, type) else type(schema)).__name__
     return re.sub(r"(?<=.)Answer$", "", name)
-
-
-def _describe_field(
-    _converter: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]
-) -> dict[str, Any]:
-    """Describe our own fields' rules, beyond what apispec knows of the ones they build on."""
-    if isinstance(field, Text):
-        return _describe_text(field)
-    if isinstance(field, Integer):
-        return {"minimum": field.minimum, "maximum": field.maximum}
-    if isinstance(field, Id) and field.me:
-        del ret["format"]
-        return {"pattern": f"^(?:me|{CANONICAL_UUID})$"}
-    if isinstance(field, Id):
-        return {"pattern": f"^{CANONICAL_UUID}$"}
-    return {}
-
-
-def _describe_text(field: Text) -> dict[str, Any]:
-    described: dict[str, Any] = {"minLength": field.minimum, "maxLength": field.maximum}
-    if isinstance(field, Matching):
-        described["pattern"] = f"^(?:{field.pattern})$"
-    elif not isinstance(field, Verbatim):
-        described["pattern"] = FIT_PATTERN
-    return described

@@ -26,7 +26,7 @@ from schemas.sessions import (
     RevocationListAnswer,
     SessionCreate,
     SessionList,
-    SessionListAnswer,
+    SessionPageAnswer,
     SessionPath,
     SessionReauthenticate,
     SessionsEnd,
@@ -133,7 +133,7 @@ class UserSessions(Resource):
         access=OwnerOr("sessions:read"),
         path=UserPath(),
         query=SessionList(),
-        answer=(200, SessionListAnswer()),
+        answer=(200, SessionPageAnswer()),
         headers={"Link": "The next page (RFC 8288), when there is one."},
     )
     def get(self, user_id: UUID, **query: Any) -> Answer:

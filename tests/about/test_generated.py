@@ -1,5 +1,8 @@
 """What is generated and checked in is what the code says today."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
@@ -37,6 +40,27 @@ def test_every_operation_has_what_generators_and_readers_need() -> None:
                 for media_type, content in answer.get("content", {}).items():
                     has_example = "example" in content or "examples" in content
                     assert has_example or path.startswith("/openapi"), f"{where} {status} {media_type}"
+
+
+def test_every_object_has_a_name_of_its_own() -> None:
+    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    shapes = document["components"]["schemas"]
+    within = [schema.get("properties", {}) for schema in shapes.values()]
+    assert [where for where, schema in _schemas([document["paths"], within], "") if _is_object(schema)] == []
+
+
+def _schemas(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what may be a schema, with where it stands; examples are none."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        yield where, value
+    for name, inner in items:
+        if name not in ("example", "examples"):
+            yield from _schemas(inner, f"{where}/{name}")
+
+
+def _is_object(schema: dict[str, Any]) -> bool:
+    return schema.get("type") in ("object", ["object", "null"])
 
 
 def test_every_example_fits_its_schema() -> None:

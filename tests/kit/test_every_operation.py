@@ -148,6 +148,10 @@ def operations(app: Flask) -> list[Op]:
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:
+    if "$ref" in schema:
+        return ["object"]  # nothing else has a name
+    if "anyOf" in schema:
+        return [found for choice in schema["anyOf"] for found in _types(choice)]
     found = schema["type"]
     return [found] if isinstance(found, str) else list(found)
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support.node import MODULES, node
 from tests.support.servers import ROOT
 
 GUIDE = (ROOT / "docs" / "verifying.md").read_text(encoding="utf-8")
 ISSUER = "https://id.example.com"  # in the guide's code
 LANGUAGES = ("python", "js")
-MODULES = ROOT / "tests" / "node" / "node_modules"
-OLDEST_NODE = 20  # that jose runs on
 
 # What stands behind the guide's code: one call for each line that comes, one line for what came of it.
 ASKED_IN_PYTHON = """
@@ -109,7 +105,7 @@ def verifying(language: str, issuer: str, folder: Path, key_set_seconds: int = 3
         code = code.replace("lifespan=300", f"lifespan={key_set_seconds}") + ASKED_IN_PYTHON
         command = [sys.executable, "-W", "error"]
     else:
-        command = [_node()]
+        command = [node("jose")]
         code = code.replace("300_000", f"{key_set_seconds}_000") + ASKED_IN_JAVASCRIPT
         (folder / "node_modules").symlink_to(MODULES)
     file = folder / {"python": "verifier.py", "js": "verifier.mjs"}[language]
@@ -126,26 +122,3 @@ def verifying(language: str, issuer: str, folder: Path, key_set_seconds: int = 3
             yield Verifier(language, process)
         finally:
             process.kill()
-
-
-def _node() -> str:
-    """Return the path of node; without what the JavaScript needs, skip the test, or fail in CI."""
-    node = shutil.which("node")
-    missing = _missing(node)
-    if missing and os.environ.get("CI"):
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
-    assert node is not None
-    return node
-
-
-def _missing(node: str | None) -> str | None:
-    if node is None:
-        return "no node on the PATH"
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.lstrip("v").partition(".")[0]) < OLDEST_NODE:
-        return f"node {version.strip()} is older than {OLDEST_NODE}"
-    if not (MODULES / "jose").is_dir():
-        return "jose is not installed: make tests/node/node_modules"
-    return None
