@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-.PHONY: help serve test test-long test-browser check openapi docs lock bench migration clean
+.PHONY: help serve test test-long test-browser fuzz check openapi docs lock bench migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ test-long: .venv/.dev tests/node/node_modules  ## Run the long tests: races, kil
 test-browser: .venv/.dev tests/node/node_modules  ## Try the page /docs in Chromium, which has to be installed
 	@$(BIN)/python -m tests.browser $(ARGS)
 
+SECONDS := 600
+
+fuzz: .venv/.dev  ## Fuzz the contract on each database: make fuzz SECONDS=600 ARGS='--as user'
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 check: .venv/.dev  ## Lint, types, the import rule, drift of what is generated, translations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -76,4 +81,4 @@ lock: .venv/.dev  ## Choose the newest dependencies that fit pyproject.toml
 	@$(LOCK) requirements-build.in -c requirements-dev.lock -o requirements-build.lock
 
 clean:  ## Remove what was set up and generated, but not the data
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/node/node_modules
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis tests/node/node_modules

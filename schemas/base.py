@@ -16,8 +16,6 @@ CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep
-# The same set of texts for OpenAPI, whose dialect (ECMA-262) reads surrogates as pairs.
-FIT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
 
 REQUIRED = Message("required", "Is missing.")
 NULL = Message("null_not_allowed", "May not be null.")
@@ -49,7 +47,12 @@ def one_of(*choices: str) -> validate.OneOf:
 
 
 class Text(fields.String):
-    """A line of text without control characters, of at most `maximum` code points."""
+    """A line of text without control characters, of at most `maximum` code points.
+
+    `described_pattern` says so to OpenAPI, whose dialect (ECMA-262) reads surrogates as pairs.
+    """
+
+    described_pattern: str | None = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
 
     default_error_messages = {**_COMMON, "invalid": Message("invalid_type", "Must be a string.")}
 
@@ -74,6 +77,8 @@ class Text(fields.String):
 class Verbatim(Text):
     """Text that must be taken as it is: only what no database and no hash can hold is refused."""
 
+    described_pattern: str | None = r"^[^\u0000]*$"
+
     def refuse_characters(self, text: str) -> None:
         if UNSTORABLE.search(text):
             raise ValidationError(CHARACTERS)
@@ -83,7 +88,7 @@ class Matching(Text):
     """Text that a whole pattern matches; `pattern` is read by Python and ECMA-262 alike."""
 
     def __init__(self, pattern: str, *, hint: Phrase, **kwargs: Any) -> None:
-        self.pattern, self.hint = pattern, hint
+        self.pattern, self.hint, self.described_pattern = pattern, hint, f"^(?:{pattern})$"
         super().__init__(**kwargs)
 
     def refuse_characters(self, text: str) -> None:

@@ -112,7 +112,7 @@ class UserImportErrorAnswer(Answer):
     """One thing that is wrong with a row, which was left out for it."""
 
     line = Integer(1, _MOST, metadata={"description": "Where the row begins.", "example": 17})
-    pointer = Text(
+    pointer = Verbatim(
         maximum=200,
         metadata={
             "description": "A JSON pointer (RFC 6901) to the member, or to the column; empty for the row.",

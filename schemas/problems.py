@@ -7,6 +7,12 @@ from marshmallow import fields
 from schemas.base import Answer, Integer, Text, Verbatim, list_of
 
 
+class Echo(Verbatim):
+    """Text out of the request that is refused: any characters."""
+
+    described_pattern = None
+
+
 class ProblemAnswer(Answer):
     """A refusal: `code` is for programs, `title` and `detail` are for people."""
 
@@ -27,8 +33,8 @@ class ProblemAnswer(Answer):
 class FieldErrorAnswer(Answer):
     """One thing wrong with the request, in its body (`pointer`) or elsewhere (`parameter`)."""
 
-    pointer = Verbatim(maximum=140000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
-    parameter = Verbatim(maximum=140000, metadata={"description": "The name of a query or path parameter."})
+    pointer = Echo(maximum=140000, metadata={"description": "A JSON pointer into the body (RFC 6901)."})
+    parameter = Echo(maximum=140000, metadata={"description": "The name of a query or path parameter."})
     code = Text(maximum=100)
     detail = Text(maximum=1000)
 

@@ -51,6 +51,7 @@ class UserImports(Resource):
         answer=(202, UserImportAnswer()),
         etag=service.etag,
         headers={"Location": "The URL of the import."},
+        names={"import_id": "id"},
     )
     def post(self, dry_run: bool, on_conflict: str, upload: Upload) -> Answer:
         """Import users from a file.

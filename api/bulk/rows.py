@@ -13,6 +13,7 @@ from api.kit.hashing import hasher
 from api.kit.ids import new_id
 from api.kit.problems import FieldError, ValidationFailed
 from api.kit.searching import searchable
+from api.kit.validation import reference_token
 from api.users import identifiers
 from api.users.models import ACTIVE, DELETED, NO_PASSWORD, SUSPENDED
 from schemas.base import CANONICAL_UUID, UNKNOWN, Matching, Text
@@ -72,7 +73,7 @@ def judged(values: Mapping[str, Any], line: int, *, grantable: frozenset[str]) -
         try:
             given[name] = _loaded(name, value)
         except ValidationError as unfit:
-            errors += _field_errors(name, unfit.messages)
+            errors += _field_errors(reference_token(name), unfit.messages)
     columns, password = _columns_of(given, errors, grantable)
     return Refused(line, errors) if errors else Row(line, columns, password)
 
@@ -149,7 +150,7 @@ _NOTHING: dict[str, Any] = {
 
 def _take_away(name: str, given: dict[str, Any], errors: list[FieldError]) -> None:
     if name not in MEMBERS:
-        errors.append(error(name, UNKNOWN))
+        errors.append(error(reference_token(name), UNKNOWN))
     elif name == "password_hash":
         given[name] = NO_PASSWORD
     elif name in _REMOVABLE:
@@ -229,7 +230,7 @@ def _unfit_roles(roles: list[str], grantable: frozenset[str]) -> list[FieldError
 
 
 def error(name: str, message: Message) -> FieldError:
-    """Return what is wrong with a member, or by the empty name with the row."""
+    """Return what is wrong with a member, or by the empty name with the row; `/` leads into a member."""
     return FieldError(message, pointer=name and f"/{name}")
 
 

@@ -10,8 +10,11 @@ import orjson
 from api.kit.problems import MalformedRequest, PreconditionFailed
 from schemas.messages import Phrase
 
-_TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
-_TAGS = re.compile(rf"\s*(?:,\s*)*{_TAG}(?:\s*,(?:\s*{_TAG})?)*\s*")
+MAXIMUM = 1024  # characters of a header
+_TAG = r'(W/)?"([!#-~]*)"'
+_ANY_TAG = r'(?:W/)?"[!#-~]*"'
+# `*`, or a list that may have empty members; read by Python and ECMA-262 alike.
+PATTERN = rf"[ \t]*(?:\*|(?:,[ \t]*)*{_ANY_TAG}(?:[ \t]*,(?:[ \t]*{_ANY_TAG})?)*)[ \t]*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +39,21 @@ ANY_STATE = Precondition(None)
 
 def read_if_match(header: str | None) -> Precondition:
     """Read an If-Match header: weak tags never match. Raises MalformedRequest."""
-    if header is None or header.strip() == "*":
+    if header is None or (listed := _read(header)) is None:
         return ANY_STATE
-    return Precondition(frozenset(tag for weak, tag in _read(header) if not weak))
+    return Precondition(frozenset(tag for weak, tag in listed if not weak))
 
 
 def none_match(header: str | None, tag: str) -> bool:
     """Tell whether an If-None-Match header leaves the resource, of this tag, to be sent."""
     if header is None:
         return True
-    if header.strip() == "*":
-        return False
-    return tag not in {listed for _, listed in _read(header)}
+    listed = _read(header)
+    return listed is not None and tag not in {known for _, known in listed}
 
 
-def _read(header: str) -> list[tuple[str, str]]:
-    if not _TAGS.fullmatch(header):
+def _read(header: str) -> list[tuple[str, str]] | None:
+    """Return (`W/` or nothing, tag) of each entity tag that a header lists, or None for `*`."""
+    if len(header) > MAXIMUM or not re.fullmatch(PATTERN, header):
         raise MalformedRequest(Phrase("An entity tag in a conditional header is not well-formed."))
-    return [(weak, tag) for weak, tag in re.findall(_TAG, header)]
+    return None if header.strip() == "*" else re.findall(_TAG, header)

@@ -15,12 +15,14 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
 from api import __version__
+from api.kit import conditional
 from api.kit.config import PUBLIC_URL
 from api.kit.deprecation import HEADERS as DEPRECATION_HEADERS
 from api.kit.http import PROBLEM_JSON
 from api.kit.idempotency import HEADER as IDEMPOTENCY_KEY
 from api.kit.idempotency import MAXIMUM_KEY
 from api.kit.limits import HEADERS as LIMIT_HEADERS
+from api.kit.links import links_from
 from api.kit.openapi_fields import JSON_OBJECT, add_fields, parameter_schema
 from api.kit.operation import Operation, Route
 from api.kit.problems import (
@@ -78,6 +80,8 @@ def document(service: Service) -> dict[str, Any]:
     for route in service.routes:
         path, parameters = _path(route, converter)
         operation = _operation(route, converter, parameters, examples.get(route.operation.id, {}))
+        if links := links_from(route.operation, service.operations.values()):
+            operation["responses"][str(route.operation.status)]["links"] = links
         spec.path(path=path, operations={route.method.lower(): operation})
     rendered: dict[str, Any] = spec.to_dict()
     return rendered
@@ -166,7 +170,12 @@ def _parameters(schema: Schema, converter: OpenAPIConverter, location: str) -> l
 
 
 def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
-    tags = {"type": "string", "minLength": 1, "maxLength": 1024}
+    tags = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": conditional.MAXIMUM,
+        "pattern": f"^(?:{conditional.PATTERN})$",
+    }
     key = {"type": "string", "minLength": 1, "maxLength": MAXIMUM_KEY, "pattern": "^[!-~]+$"}
     headers = (
         (operation.etag and operation.safe, "If-None-Match", _IF_NONE_MATCH, tags),

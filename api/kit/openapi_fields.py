@@ -8,7 +8,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import fields
 from marshmallow.validate import OneOf
 
-from schemas.base import CANONICAL_UUID, FIT_PATTERN, Id, Integer, Matching, Text, Verbatim
+from schemas.base import CANONICAL_UUID, Id, Integer, Text
 
 JSON_OBJECT = {"$ref": "#/components/schemas/JsonObject"}
 
@@ -56,9 +56,5 @@ def _describe_json_object(field: fields.Dict, ret: dict[str, Any]) -> dict[str, 
 def _describe_text(field: Text) -> dict[str, Any]:
     if any(isinstance(validator, OneOf) for validator in field.validators):
         return {}  # the list says it all
-    described: dict[str, Any] = {"minLength": field.minimum, "maxLength": field.maximum}
-    if isinstance(field, Matching):
-        described["pattern"] = f"^(?:{field.pattern})$"
-    elif not isinstance(field, Verbatim):
-        described["pattern"] = FIT_PATTERN
-    return described
+    pattern = {"pattern": field.described_pattern} if field.described_pattern else {}
+    return {"minLength": field.minimum, "maxLength": field.maximum, **pattern}

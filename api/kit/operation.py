@@ -79,7 +79,8 @@ class Operation:
     `status` and `answer` are the success; without a schema it has no body, or the text that the
     method returns when there is a `media_type`. `texts` are media types that the method chooses from by
     `Answer`, each with an example, for a text or its pieces. `etag` gives the entity tag of what the method
-    returns; what changes the resource that its path names then takes `precondition` as well.
+    returns; what changes the resource that its path names then takes `precondition` as well. `names` and
+    `follows` are what `links_from` draws the contract's links by.
     """
 
     id: str
@@ -100,6 +101,8 @@ class Operation:
     database: bool
     max_age: int | None
     headers: Mapping[str, str]
+    names: Mapping[str, str]
+    follows: Mapping[str, Mapping[str, str]]
     policy: Policy | None
     deprecated: Deprecation | None
     safe: bool
@@ -232,6 +235,8 @@ def operation(
     database: bool = True,
     max_age: int | Setting[int] | None = None,
     headers: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+    follows: Mapping[str, Mapping[str, str]] | None = None,
     limit: Setting[Limit] | None = REQUEST_LIMIT,
     deprecated: Deprecation | None = None,
 ) -> Callable[[Method], Method]:
@@ -243,6 +248,8 @@ def operation(
     `headers` names the headers of the success and what they hold; `max_age` lets caches keep it, in
     seconds or by a setting.
     What is `repeatable` takes an Idempotency-Key: who repeats it gets the first answer again.
+    `names` says where in the answer path parameters stand (`{"user_id": "user/id"}`), and `follows` which
+    operations' answers hold members of this one's body, as runtime expressions of OpenAPI.
     `limit` is how often each client network may call this and whatever else has the same one.
     `deprecated` says when this ends, in every answer.
     """
@@ -269,6 +276,8 @@ def operation(
                 database=database,
                 max_age=settings[max_age] if isinstance(max_age, Setting) else max_age,
                 headers=headers or {},
+                names=names or {},
+                follows=follows or {},
                 policy=Policy.of(limit, settings),
                 deprecated=deprecated,
                 safe=method == "GET",

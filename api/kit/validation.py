@@ -36,6 +36,11 @@ def refuse(member: str, message: Message) -> ValidationFailed:
     return ValidationFailed([FieldError(message, pointer=f"/{member}")])
 
 
+def reference_token(name: str) -> str:
+    """Return a member's name as it stands in a JSON pointer (RFC 6901 section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def _load(schema: Schema, data: Any, errors: Any) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(data)
@@ -46,7 +51,7 @@ def _load(schema: Schema, data: Any, errors: Any) -> dict[str, Any]:
 
 def _pointer_errors(messages: Any) -> Iterator[FieldError]:
     for path, message in _flatten(messages, ()):
-        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+        pointer = "".join(f"/{reference_token(part)}" for part in path)
         yield FieldError(message, pointer=_printable(pointer))
 
 

@@ -51,6 +51,7 @@ class Roles(Resource):
         answer=(201, RoleAnswer()),
         etag=service.etag,
         headers={"Location": "The URL of the role."},
+        names={"role": "name"},
         problems=(RoleNameTaken, PermissionDenied),
     )
     def post(self, **details: Any) -> Answer:

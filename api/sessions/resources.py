@@ -35,6 +35,8 @@ from schemas.sessions import (
 from schemas.users import UserPath
 
 USER_AGENT_MAXIMUM = 500  # characters that are kept
+_SIGN_UP = {"identifier": "$response.body#/username", "password": "$request.body#/password"}
+_REFRESH_TOKEN = {"refresh_token": "$response.body#/refresh_token"}
 
 
 def _device() -> Device:
@@ -49,6 +51,8 @@ class Sessions(Resource):
         repeatable=True,
         body=SessionCreate(),
         answer=(201, TokensAnswer()),
+        names={"user_id": "user/id", "session_id": "session/id"},
+        follows={"createUser": _SIGN_UP},
         problems=(InvalidCredentials, TooManyAttempts, Overloaded),
         limit=PASSWORD_LIMIT,
     )
@@ -67,6 +71,7 @@ class Refresh(Resource):
         access=PUBLIC,
         body=RefreshToken(),
         answer=(200, TokensAnswer()),
+        follows={"createSession": _REFRESH_TOKEN, "refreshSession": _REFRESH_TOKEN},
         problems=(InvalidRefreshToken, RefreshTokenReused, SessionEnded),
         limit=REFRESH_LIMIT,
     )
@@ -106,6 +111,7 @@ class SignOut(Resource):
         access=PUBLIC,
         body=RefreshToken(),
         answer=(204, None),
+        follows={"createSession": _REFRESH_TOKEN, "refreshSession": _REFRESH_TOKEN},
         problems=(InvalidRefreshToken,),
         limit=REFRESH_LIMIT,
     )

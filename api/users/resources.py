@@ -75,6 +75,7 @@ class Users(Resource):
         answer=_sign_up_answer,
         etag=service.etag,
         headers={"Location": "The URL of the user."},
+        names={"user_id": "id"},
         problems=_sign_up_problems,
         limit=signing_up.SIGN_UP_LIMIT,
     )

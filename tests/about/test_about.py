@@ -30,6 +30,33 @@ def test_a_feature_that_is_off_is_not_in_the_contract(make_app: MakeApp) -> None
     assert client.post("/v1/users", json=new_details()).status_code == 201
 
 
+def test_answers_lead_to_what_takes_them(client: ContractClient) -> None:
+    paths = client.get("/openapi.json").get_json()["paths"]
+    made = paths["/v1/users"]["post"]["responses"]["201"]["links"]
+    assert made["getUser"] == {"operationId": "getUser", "parameters": {"user_id": "$response.body#/id"}}
+    assert "endSession" not in made
+    token = {"refresh_token": "$response.body#/refresh_token"}
+    signed_in = paths["/v1/sessions"]["post"]["responses"]["201"]["links"]
+    assert signed_in["refreshSession"] == {"operationId": "refreshSession", "requestBody": token}
+    assert signed_in["endSession"]["parameters"]["session_id"] == "$response.body#/session/id"
+    sessions = paths["/v1/users/{user_id}/sessions"]["get"]["responses"]["200"]["links"]["listSessions"]
+    assert sessions["parameters"]["cursor"] == "$response.body#/next_cursor"
+
+
+def test_links_lead_to_no_feature_that_is_off(make_app: MakeApp) -> None:
+    document = client_of(make_app(FEATURES="-audit,-passwords")).get("/openapi.json").get_json()
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    links = [
+        link["operationId"]
+        for operation in operations
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert "getUser" in links
+    assert "changePassword" not in links
+    assert set(links) <= {operation["operationId"] for operation in operations}
+
+
 def test_a_frontend_learns_what_it_needs(make_app: MakeApp) -> None:
     client = client_of(make_app(SIGN_UP="closed", IDENTIFIERS="email"))
     told = client.get("/v1/config").get_json()["settings"]["users"]

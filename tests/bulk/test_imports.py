@@ -116,6 +116,13 @@ def test_every_error_of_a_row_is_told(bring: Import) -> None:
     assert counts(job) == (1, 0, 0, 0, 1)
 
 
+@pytest.mark.parametrize("name", ["\f", "\u202e", "\x00", "a/b~c"], ids=ascii)
+def test_an_unknown_member_of_any_name_is_told(bring: Import, name: str) -> None:
+    job = bring(lines_of({**row("mina"), name: 1}, {**row("ken"), name: None}))
+    told = name.replace("\x00", "\\x00").replace("~", "~0").replace("/", "~1")
+    assert codes(job) == [(line, f"/{told}", "unknown_member") for line in (1, 2)]
+
+
 def test_nothing_of_a_refused_row_is_told(bring: Import) -> None:
     job = bring(lines_of(row("mina", password="canary-7c1e" * 200, password_hash="canary-7c1e")))
     assert job["refused"] == 1

@@ -1,5 +1,6 @@
 """Conditional requests: a state that the client has is not sent again, one it has not seen is not changed."""
 
+import re
 from threading import Barrier, Thread
 from typing import Any
 
@@ -67,10 +68,10 @@ def test_refreshing_leaves_the_tag(mina: Person) -> None:
 
 # If-None-Match
 
+LISTS = ["{}", "W/{}", "*", '"x", {}', '{}, "x"', 'W/"x" ,W/{}', ' , "x",, {} ,', " * "]
 
-@pytest.mark.parametrize(
-    "form", ["{}", "W/{}", "*", '"x", {}', '{}, "x"', 'W/"x" ,W/{}', ' , "x",, {} ,', " * "]
-)
+
+@pytest.mark.parametrize("form", LISTS)
 def test_the_state_that_the_client_has_is_not_sent_again(mina: Person, form: str) -> None:
     tag = _tag(mina)
     response = mina.call("GET", ME, If_None_Match=form.format(tag))
@@ -194,7 +195,18 @@ MALFORMED = [
     '"a\x7f"',
     '"a"; "b"',
     '"a""b"',
+    '"\xe9"',
+    f'"{"a" * 1023}"',
 ]
+
+
+@pytest.mark.parametrize(("method", "name"), [("get", "If-None-Match"), ("patch", "If-Match")])
+def test_the_contract_says_which_headers_are_well_formed(app: Flask, method: str, name: str) -> None:
+    operation = contract_of(app).document["paths"]["/v1/users/{user_id}"][method]
+    [schema] = [parameter["schema"] for parameter in operation["parameters"] if parameter["name"] == name]
+    is_fit = [len(text) <= schema["maxLength"] and re.search(schema["pattern"], text) for text in MALFORMED]
+    assert not any(is_fit)
+    assert all(re.search(schema["pattern"], form.format('"a-1"')) for form in LISTS)
 
 
 def test_a_malformed_if_match_is_refused(mina: Person) -> None:

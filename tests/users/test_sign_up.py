@@ -374,6 +374,13 @@ def test_a_password_may_not_be(client: ContractClient, password: Any, code: str)
     assert errors_of(sign_up(client, password=password)) == {("/password", code)}
 
 
+def test_the_contract_refuses_the_password_that_cannot_be_kept(client: ContractClient) -> None:
+    schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+    pattern = schemas["UserCreate"]["properties"]["password"]["pattern"]
+    assert re.search(pattern, "correct horse\nbattery staple")
+    assert not re.search(pattern, f"correct horse{NUL}battery staple")
+
+
 def test_a_password_is_measured_after_normalisation(client: ContractClient) -> None:
     assert errors_of(sign_up(client, password="e\u0301" * 4)) == {("/password", "too_short")}
 
