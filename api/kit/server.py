@@ -2,6 +2,8 @@
 
 import ctypes
 import importlib
+import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -22,9 +24,9 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 def load(target: str, threads: int, body_limit: int, body_timeout: float, cors: Cors) -> Bridge:
     """Import `target` ("package.module:factory"), call it and bridge what it returns."""
+    _end_with_parent()
     module, _, name = target.partition(":")
     factory = cast("Callable[[], WSGIApp]", getattr(importlib.import_module(module), name))
-    _end_with_parent()
     return Bridge(factory(), threads, body_limit, body_timeout, cors)
 
 
@@ -44,9 +46,16 @@ def claim(host: str, port: int) -> str:
 
 
 def _end_with_parent() -> None:
-    """Let the kernel end this process when its parent dies, which else leaves it serving (Linux)."""
-    if sys.platform == "linux":
+    """Let this process end when its parent says so, or dies, which else leaves it serving (Linux).
+
+    Until granian heeds signals they would come to the handler of the parent, of which this is a fork.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux" and parent is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent.pid:  # it died before
+            sys.exit(1)
 
 
 def serve(

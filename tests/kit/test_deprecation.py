@@ -139,7 +139,7 @@ def test_the_contract_says_so(app: Flask) -> None:
     old, new = document["paths"]["/v1/old"], document["paths"]["/v1/new"]
     told = f"Deprecated since 2026-11-01; ends on 2027-05-01. See {GUIDE}."
     assert old["get"]["deprecated"] is True
-    assert old["get"]["description"] == f"It was good once.\n\n{told}"
+    assert old["get"]["description"] == f"It was good once.\n\nAnybody.\n\n{told}"
     assert old["delete"]["description"].endswith("ends on 2027-05-01.")
     for answer in old["get"]["responses"].values():
         assert {"Deprecation", "Sunset"} <= set(answer["headers"])

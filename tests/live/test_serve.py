@@ -195,6 +195,29 @@ def test_processes_end_with_their_parent(app: Flask, environ: dict[str, str], tm
         assert _is_soon_refused(server)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_that_have_just_been_started_end_with_their_parent(
+    environ: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """They have not yet come to where the HTTP server heeds signals."""
+    settings = environ | {"TESSERA_WORKERS": "2"}
+    with serving(settings, tmp_path / "server.log", until_ready=False) as server:
+        while len(children := server.children()) < 2:
+            time.sleep(0.01)
+        server.process.send_signal(number)
+        server.process.wait(10)
+        assert _end_soon(children)
+
+
+def _end_soon(pids: list[int]) -> bool:
+    """Tell whether processes end within 10 seconds."""
+    for _ in range(200):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def _is_soon_refused(server: Server) -> bool:
     """Tell whether within 10 seconds nobody listens any more; a connection may be cut before."""
     for _ in range(200):

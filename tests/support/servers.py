@@ -92,12 +92,16 @@ class Server:
         self.process.send_signal(number)
         return self.process.wait(timeout)
 
-    def kill(self) -> None:
-        """Kill the server and its processes at once, without a warning."""
+    def children(self) -> list[int]:
+        """Return the processes of the server besides the one that was started."""
         found = subprocess.run(
             ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
         )
-        for pid in [self.process.pid, *map(int, found.stdout.split())]:
+        return [int(pid) for pid in found.stdout.split()]
+
+    def kill(self) -> None:
+        """Kill the server and its processes at once, without a warning."""
+        for pid in [self.process.pid, *self.children()]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
@@ -110,6 +114,7 @@ def serving(
     *,
     closed: bool = False,
     port: int | None = None,
+    until_ready: bool = True,
 ) -> Iterator[Server]:
     """Start `tessera serve` with these variables and no others, and stop it at the end.
 
@@ -128,7 +133,8 @@ def serving(
         )
         server = Server(process, port, log)
         try:
-            _wait_until_ready(server)
+            if until_ready:
+                _wait_until_ready(server)
             yield server
         finally:
             if process.poll() is None:
