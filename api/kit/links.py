@@ -18,7 +18,7 @@ def links_from(source: Operation, operations: Iterable[Operation]) -> dict[str, 
 def _link(source: Operation, target: Operation) -> dict[str, Any]:
     if source.id in target.follows:
         return {"requestBody": dict(target.follows[source.id])}
-    if source is target and isinstance(source.answer, PageAnswer):
+    if source is target and isinstance(source.answer, PageAnswer) and "cursor" in source.query.fields:
         path = {name: f"$request.path.{name}" for name in source.path.fields}
         return {"parameters": {**path, "cursor": "$response.body#/next_cursor"}}
     names = target.path.fields.keys()

@@ -63,6 +63,21 @@ def _is_object(schema: dict[str, Any]) -> bool:
     return schema.get("type") in ("object", ["object", "null"])
 
 
+def test_every_link_gives_parameters_that_its_operation_takes() -> None:
+    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    operations = {o["operationId"]: o for item in document["paths"].values() for o in item.values()}
+    links = [
+        link
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert links
+    for link in links:
+        taken = {parameter["name"] for parameter in operations[link["operationId"]].get("parameters", [])}
+        assert link.get("parameters", {}).keys() <= taken, link
+
+
 def test_every_example_fits_its_schema() -> None:
     document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
     contract = Contract(document)

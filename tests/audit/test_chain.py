@@ -111,7 +111,8 @@ def test_workers_that_are_killed_leave_one_chain(app: Flask, environ: dict[str, 
         while verify(app)[1]:
             assert time.monotonic() < deadline, "a worker seals what waits"
             time.sleep(0.05)
-    assert verify(app)[0].number == len(entries(app)) == 40
+    assert verify(app)[0].number == len(entries(app))
+    assert len(entries(app)) - len(entries(app, "signing_key_made")) == 40
 
 
 def test_what_was_queued_again_or_is_no_entry_is_not_sealed(app: Flask, trail: list[AuditEvent]) -> None:

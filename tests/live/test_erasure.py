@@ -94,7 +94,8 @@ def _users(app: Flask, number: int, *, days: int) -> set[UUID]:
         "last_used_at": ago, "expires_at": ago,
     }  # fmt: skip
     token: dict[str, Any] = {
-        "purpose": "email_change", "address": "x@example.com", "created_at": ago, "expires_at": ago,
+        "purpose": "email_change", "address": "x@example.com", "created_at": ago,
+        "expires_at": datetime.now(UTC) + timedelta(days=1),
     }  # fmt: skip
     with app.app_context(), work.writing():
         db.session.execute(sa.insert(User), [user | {"id": one} for one in ids])
