@@ -10,7 +10,7 @@ from api.kit.config import FEATURES, KIT_SETTINGS, refuse_unfit_for_production
 from api.kit.cors import init_cors
 from api.kit.db import init_database
 from api.kit.feature import Feature, installed, selected
-from api.kit.http import Api, init_http
+from api.kit.http import Api, SyncFlask, init_http
 from api.kit.languages import init_languages
 from api.kit.limits import init_limits
 from api.kit.logs import init_logs
@@ -45,7 +45,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     environ = environment() if environ is None else environ
     features = choose_features(environ)
     settings = read_settings(features, environ)
-    app = Flask("tessera", static_folder=None)
+    app = SyncFlask("tessera", static_folder=None)
     init_logs(app)
     init_http(app)
     init_cors(app, settings)

@@ -5,12 +5,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 from schemas.messages import Message, Phrase
+from schemas.writing import writer_of
 
 CANONICAL_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Controls, lone surrogates, and the characters that turn the direction of text (UAX 9).
@@ -252,9 +254,13 @@ class Answer(Schema):
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.required = True
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Read a member of a mapping, or an attribute of anything else: rows are sequences as well."""
-        return obj.get(attr, default) if isinstance(obj, Mapping) else getattr(obj, attr, default)
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """Write one answer."""
+        return self._write(obj)
+
+    @cached_property
+    def _write(self) -> Callable[[Any], dict[str, Any]]:
+        return writer_of(self)
 
 
 class NoParameters(Request):

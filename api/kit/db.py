@@ -4,7 +4,9 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -74,15 +76,19 @@ class Base(DeclarativeBase):
     )
 
 
+is_reading: ContextVar[bool] = ContextVar("tessera.is_reading", default=False)
+unasked: ContextVar[bool] = ContextVar("tessera.unasked", default=False)  # take a connection without a ping
+
+
 class UnitSession(FlaskSession):
-    """A session that reads without a transaction while `info["reading"]` is set.
+    """A session that reads without a transaction while `is_reading`.
 
     Under AUTOCOMMIT a statement of PostgreSQL costs one round trip in place of three, and sees
     what READ COMMITTED would show it.
     """
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
-        if self.info.get("reading"):
+        if is_reading.get():
             return db.engines[READING]
         return super().get_bind(*args, **kwargs)
 
@@ -125,7 +131,6 @@ def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
     bounds = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
     bounds += f" -c idle_in_transaction_session_timeout={milliseconds * 5} -c timezone=UTC"
     return pool | {
-        "pool_pre_ping": True,
         "connect_args": {
             "connect_timeout": OPERATION_TIMEOUT,
             "tcp_user_timeout": milliseconds,
@@ -141,6 +146,18 @@ def prepare(engine: sa.Engine) -> None:
     """Do what an engine needs besides its options."""
     if engine.dialect.name == "sqlite":
         sqlite.prepare(engine)
+    else:
+        sa.event.listen(engine, "checkout", partial(_ping, engine.dialect))
+
+
+def _ping(dialect: sa.Dialect, connection: Any, _record: object, _proxy: object) -> None:
+    """Let the pool replace a connection that died before it is used, which costs a round trip."""
+    if unasked.get():
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DisconnectionError from error
 
 
 def _reading_engine(engine: sa.Engine, settings: Settings) -> sa.Engine:

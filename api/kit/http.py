@@ -30,6 +30,8 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+_POLICY = "Content-Security-Policy"
+_OTHER_HEADERS = [(name, value) for name, value in SECURITY_HEADERS.items() if name != _POLICY]
 _BY_STATUS: dict[int, type[Problem]] = {
     kind.status: kind
     for kind in (
@@ -45,6 +47,13 @@ _BY_STATUS: dict[int, type[Problem]] = {
 }
 
 log = structlog.get_logger(source="tessera.http")
+
+
+class SyncFlask(Flask):
+    """Flask without coroutines, which it would look for in each hook and view at each request."""
+
+    def ensure_sync(self, func: Any) -> Any:
+        return func
 
 
 class OrjsonProvider(JSONProvider):
@@ -67,8 +76,11 @@ class Api(flask_restful.Api):
 
     def __init__(self, app: Flask) -> None:
         super().__init__(app)
-        self.representations = {"application/json": _output_json}
         app.before_request(_refuse_doubled_slash)
+
+    def make_response(self, data: Any, *args: Any, **kwargs: Any) -> Response:
+        """Answer JSON: each operation has looked at the Accept header before it ran."""
+        return _output_json(data, *args, **kwargs)
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
@@ -211,8 +223,8 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)  # an operation may have said it otherwise
+    response.headers.setdefault(_POLICY, SECURITY_HEADERS[_POLICY])  # a page has one of its own
+    response.headers.extend(_OTHER_HEADERS)
     if request.method == "OPTIONS" and response.status_code == 200:
         response.status_code = 204
         del response.headers["Content-Type"]

@@ -14,11 +14,10 @@ import structlog
 from flask import Flask, Response, g, request
 from structlog.stdlib import ProcessorFormatter
 
+from api.kit import clock
 from api.kit.db import is_of_database
 from api.kit.http import request_id
-
-log = structlog.get_logger(source="tessera.request")
-
+from schemas.base import instant_text
 
 # structlog's own default prints the local variables of each frame: passwords, that is.
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -99,17 +98,22 @@ def _start() -> None:
 
 
 def _log_request(response: Response) -> Response:
+    """Write the line of a request, past structlog, whose way costs three times as much."""
     identity = g.get("identity")
-    log.info(
-        "request",
-        request_id=request_id(),
-        method=request.method,
-        operation=g.get("operation"),
-        status=response.status_code,
-        problem=g.get("problem"),
-        milliseconds=round((time.perf_counter() - g.started) * 1000, 3),
-        user_id=None if identity is None else str(identity.user_id),
-    )
+    line = {
+        "source": "tessera.request",
+        "request_id": request_id(),
+        "method": request.method,
+        "operation": g.get("operation"),
+        "status": response.status_code,
+        "problem": g.get("problem"),
+        "milliseconds": round((time.perf_counter() - g.started) * 1000, 3),
+        "user_id": None if identity is None else identity.user_id,
+        "event": "request",
+        "level": "info",
+        "time": instant_text(clock.now()),
+    }
+    _Lines(sys.stderr.buffer).info(_to_json(line))
     return response
 
 

@@ -155,15 +155,18 @@ class Operation:
     def _admit(self, path: Mapping[str, str]) -> dict[str, Any]:
         """Return the path's parameters, once it is known who calls and that they may."""
         if self.access.public:
-            return load_parameters(self.path, path)
+            return self._load_path(path)
         with work.reading():
             identity = g.identity = host().identify(bearer_credential())
-        loaded = load_parameters(self.path, path)
+        loaded = self._load_path(path)
         arguments = {name: identity.user_id if v == "me" else v for name, v in loaded.items()}
         self.access.permit(identity, arguments)
         if self.fresh:
             require_fresh(identity, host().settings[FRESH_SIGN_IN])
         return arguments
+
+    def _load_path(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return load_parameters(self.path, path) if path else {}
 
     def _respond(self, result: Any) -> Any:
         """Return what Flask-RESTful encodes; dumping is still part of the unit of work."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from api.kit.db import READING, db
+from api.kit.db import READING, db, is_reading
 from api.kit.problems import Problem
 
 log = structlog.get_logger(source="tessera.work")
@@ -26,16 +26,20 @@ def reading() -> Iterator[None]:
     Within a unit that has begun, it is part of that unit. Before a writing unit has begun, it is
     a look beforehand: afterwards no connection is held, so that slow work may follow.
     """
-    session = db.session()
-    if session.info.get("reading") or session.in_transaction():
+    if is_reading.get() or _is_writing():
         yield
         return
-    session.info["reading"] = True
+    token = is_reading.set(True)
     try:
         yield
     finally:
-        session.info["reading"] = False
-        session.close()
+        is_reading.reset(token)
+        if db.session.registry.has():
+            db.session().close()
+
+
+def _is_writing() -> bool:
+    return db.session.registry.has() and db.session().in_transaction()
 
 
 def read_one(statement: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:

@@ -15,6 +15,7 @@ from api.kit.identity import Identity
 from api.kit.ids import new_id
 from api.kit.pages import Order, Page, page
 from api.kit.problems import InvalidToken, NotFound
+from api.kit.queries import Query
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer, one_of
 from api.sessions import refreshing, tokens
@@ -61,7 +62,7 @@ _PERSONAL = (
 
 
 # Statements are built once: building one costs more than SQLite takes to answer it.
-_CALLER = (
+_CALLER = Query(
     sa.select(
         Session.authenticated_at, Session.last_used_at, Session.generation, Session.confirmed, *users.ROW
     )
@@ -198,7 +199,7 @@ def authenticate(access_token: str) -> Identity:
     user_id, session_id, generation, _kid = tokens.read_access_token(access_token)
     named = {"session_id": session_id, "user_id": user_id}
     now = clock.now()
-    row = work.read_one(_CALLER, named | live_at(now))
+    row = _CALLER.one_or_none(named | live_at(now))
     if row is None:
         raise InvalidToken()
     long_ago = now - timedelta(seconds=LAST_USE_SECONDS)

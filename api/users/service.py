@@ -123,7 +123,8 @@ class UsersImported(Event):
 ROW = [
     attribute.columns[0].label(attribute.key)
     for attribute in sa.inspect(User).column_attrs
-    if attribute.key not in ("password_hash", "search_text")
+    if not attribute.key.startswith(("password_", "search_", "suspen", "deleted_"))
+    and not attribute.key.endswith(("_key", "_skeleton"))
 ]
 _PROFILE = {
     name.removeprefix("user_"): name

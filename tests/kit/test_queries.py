@@ -1,0 +1,84 @@
+"""Selects on the driver give what SQLAlchemy would, and leave to it whatever is not plain."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from api.kit.db import READING, db
+from api.kit.queries import Query
+from api.users.models import User
+from tests.support.clients import Person, client_of
+from tests.support.watching import connections_in_use, in_parallel, set_user, statements
+
+USER = sa.select(User).where(User.id == sa.bindparam("user_id"))
+WHOLE = Query(sa.select(*User.__table__.columns).where(User.id == sa.bindparam("user_id")))
+PAST = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
+
+
+def same(row: Any, user: User) -> bool:
+    """Tell whether a row has what an entity has, of the same types."""
+    names = {a.columns[0].name: a.key for a in sa.inspect(User).column_attrs}
+    pairs = [(getattr(row, column), getattr(user, key)) for column, key in names.items()]
+    return all(type(one) is type(other) and one == other for one, other in pairs)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"roles": ["admin", "öffentlich"], "user_metadata": {"a": [1, None, {"b": "김"}]}},
+        {"suspended_until": PAST, "last_seen_at": PAST.replace(microsecond=1), "email_verified": True},
+        {"display_name": None, "locale": None, "last_seen_at": None, "app_metadata": {}},
+    ],
+)
+def test_a_row_is_what_an_entity_is(app: Flask, mina: Person, values: dict[str, Any]) -> None:
+    set_user(app, mina.id, **values)
+    with app.app_context():
+        parameters = {"user_id": UUID(mina.id)}
+        assert same(WHOLE.one_or_none(parameters), db.session.scalars(USER, parameters).one())
+
+
+def test_nothing_is_none(app: Flask) -> None:
+    with app.app_context():
+        assert WHOLE.one_or_none({"user_id": UUID(int=0)}) is None
+
+
+def test_whoever_listens_to_statements_hears_it(app: Flask, mina: Person) -> None:
+    with statements(app) as seen:
+        assert mina.call("GET", "/v1/users/me").status_code == 200
+    assert len(seen) == 1
+
+
+def test_its_connections_are_given_back(app: Flask, mina: Person) -> None:
+    for _ in range(100):
+        mina.call("GET", "/v1/users/me")
+    assert connections_in_use(app) == 0
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", None), ("PATCH", {"display_name": "Mina"})])
+def test_connections_that_died_are_no_refusal(
+    app: Flask, mina: Person, database: str, method: str, body: Any
+) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has no connections to lose")
+    in_parallel(4, lambda _: client_of(app).get("/v1/users/me", headers=mina.bearer))
+    with app.app_context(), db.engine.connect() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        connection.execute(sa.text(f"{others} AND datname = current_database()"))
+    answers = in_parallel(
+        4, lambda _: client_of(app).open("/v1/users/me", method=method, json=body, headers=mina.bearer)
+    )
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+def test_a_statement_that_fails_is_sqlalchemys_to_tell(app: Flask) -> None:
+    nowhere = Query(sa.select(sa.column("a")).select_from(sa.table("nowhere")))
+    with app.app_context():
+        with pytest.raises(sa.exc.DBAPIError) as caught:
+            nowhere.one_or_none({})
+        assert "nowhere" in str(caught.value.orig)
+        with db.engines[READING].connect() as connection:
+            assert connection.scalar(sa.select(1)) == 1
