@@ -307,7 +307,18 @@ def _is_single(answer: dict[str, Any], document: dict[str, Any]) -> bool:
     return schema is not None and "items" not in schema["properties"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/config", "/openapi.json", "/problems", "/problems/not_found"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1/config",
+        "/openapi.json",
+        "/openapi.yaml",
+        "/problems",
+        "/problems/not_found",
+        "/.well-known/oauth-authorization-server",
+    ],
+)
 def test_what_seldom_changes_need_not_be_sent_again(client: ContractClient, path: str) -> None:
     tag = client.get(path).headers["ETag"]
     again = client.get(path, headers={"If-None-Match": tag})

@@ -1,6 +1,6 @@
 """Idempotency-Key: a repetition gets the first answer, whatever became of the first try."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -137,21 +137,26 @@ def test_a_sign_in_is_one_session(mina: Person) -> None:
     assert mina.client.post("/v1/sessions", json=wrong, headers={"Idempotency-Key": KEY}).status_code == 422
 
 
-def test_an_upload_is_one_import(admin: Person) -> None:
-    def upload(content: bytes) -> Any:
-        headers = admin.bearer | {"Idempotency-Key": KEY, "Content-Type": "application/x-ndjson"}
-        return admin.client.post("/v1/user-imports", data=content, headers=headers)
+def upload(admin: Person, content: bytes) -> Any:
+    headers = admin.bearer | {"Idempotency-Key": KEY, "Content-Type": "application/x-ndjson"}
+    return admin.client.post("/v1/user-imports", data=content, headers=headers)
 
-    first = upload(b'{"username":"zoe"}\n')
+
+def test_an_upload_is_one_import(admin: Person) -> None:
+    first = upload(admin, b'{"username":"zoe"}\n')
     assert first.status_code == 202
-    assert upload(b'{"username":"zoe"}\n').data == first.data
-    assert upload(b'{"username":"ken"}\n').status_code == 422
+    assert upload(admin, b'{"username":"zoe"}\n').data == first.data
+    assert upload(admin, b'{"username":"ken"}\n').status_code == 422
     assert len(admin.call("GET", "/v1/user-imports").get_json()["items"]) == 1
 
 
 def claim(app: Flask, client: ContractClient, details: dict[str, str]) -> None:
     """Leave the key as a process leaves it that dies in the midst of the request."""
     sign_up(client, details)
+    forget_answer(app)
+
+
+def forget_answer(app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(sa.update(IdempotencyKey).values(answer=None))
 
@@ -162,6 +167,42 @@ def test_while_the_first_goes_on_a_repetition_is_told_so(app: Flask, client: Con
     answer = sign_up(client, details)
     assert (answer.status_code, answer.get_json()["code"]) == (409, "request_in_progress")
     assert answer.headers["Retry-After"] == "1"
+
+
+ROLE = {"name": "support", "summary": "Helps.", "permissions": ["users:read"]}
+REPEATABLE: dict[str, Callable[[Person, dict[str, str]], Any]] = {
+    "createUser": lambda admin, details: sign_up(admin.client, details),
+    "createSession": lambda admin, _: admin.call(
+        "POST",
+        "/v1/sessions",
+        {"identifier": admin.user["username"], "password": PASSWORD},
+        Idempotency_Key=KEY,
+    ),
+    "createRole": lambda admin, _: admin.call("POST", "/v1/roles", ROLE, Idempotency_Key=KEY),
+    "createUserImport": lambda admin, _: upload(admin, b'{"username":"zoe"}\n'),
+    "createEmailVerification": lambda admin, _: admin.call(
+        "POST", "/v1/email-verifications", Idempotency_Key=KEY
+    ),
+    "createPasswordReset": lambda admin, details: admin.call(
+        "POST", "/v1/password-resets", {"email": details["email"]}, Idempotency_Key=KEY
+    ),
+}
+
+
+@pytest.mark.parametrize("operation", REPEATABLE)
+def test_whatever_takes_a_key_is_answered_once(app: Flask, admin: Person, operation: str) -> None:
+    details = new_details()
+    first, second = (REPEATABLE[operation](admin, details) for _ in range(2))
+    assert first.status_code in (201, 202)
+    assert (second.status_code, second.data) == (first.status_code, first.data)
+    forget_answer(app)
+    third = REPEATABLE[operation](admin, details)
+    assert (third.status_code, third.get_json()["code"]) == (409, "request_in_progress")
+
+
+def test_all_that_creates_or_sends_takes_a_key(app: Flask) -> None:
+    operations = app.extensions["tessera"].operations.values()
+    assert {operation.id for operation in operations if operation.repeatable} == REPEATABLE.keys()
 
 
 def test_what_died_is_tried_again_after_its_lease(

@@ -79,6 +79,15 @@ def test_who_was_suspended_is_so_again(app: Flask, admin: Person, mina: Person) 
     assert admin.call("GET", f"/v1/users/{mina.id}/suspension").get_json()["reason"] == "Spam."
 
 
+def test_who_has_changed_since_is_not_restored(admin: Person, mina: Person) -> None:
+    seen = admin.call("GET", f"/v1/users/{mina.id}").headers["ETag"]
+    admin.call("DELETE", f"/v1/users/{mina.id}")
+    path = f"/v1/users/{mina.id}/restoration"
+    assert refusal(admin.call("POST", path, If_Match=seen)) == (412, "precondition_failed")
+    now = admin.call("GET", f"/v1/users/{mina.id}").headers["ETag"]
+    assert admin.call("POST", path, If_Match=now).status_code == 200
+
+
 def test_who_is_not_deleted_is_not_restored(admin: Person, mina: Person) -> None:
     assert refusal(restore(admin, mina)) == (409, "not_deleted")
     assert refusal(admin.call("POST", f"/v1/users/{uuid4()}/restoration")) == (404, "not_found")
