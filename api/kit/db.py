@@ -151,13 +151,16 @@ def prepare(engine: sa.Engine) -> None:
 
 
 def _ping(dialect: sa.Dialect, connection: Any, _record: object, _proxy: object) -> None:
-    """Let the pool replace a connection that died before it is used, which costs a round trip."""
+    """Let the pool replace a connection that died before it is used, and all that are as old.
+
+    It costs a round trip. Whoever comes next does not have to find out again.
+    """
     if unasked.get():
         return
     try:
         dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as error:
-        raise sa.exc.DisconnectionError from error
+        raise sa.exc.InvalidatePoolError from error
 
 
 def _reading_engine(engine: sa.Engine, settings: Settings) -> sa.Engine:

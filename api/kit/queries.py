@@ -1,17 +1,17 @@
 """Selects that every request asks: SQLAlchemy writes them once, and the driver runs them.
 
 What SQLAlchemy does around each execution costs more than what SQLite takes to answer. Whatever is not plain,
-an error, a connection that died, somebody who listens to statements, is left to SQLAlchemy
-(docs/adr/0015-speed.md).
+a connection that died, somebody who listens to statements, is left to SQLAlchemy (docs/adr/0015-speed.md).
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-from api.kit.db import READING, db, is_of_database, unasked
+from api.kit.db import READING, db, unasked
 
 Processor = Callable[[Any], Any]
 
@@ -24,13 +24,13 @@ class Query:
         self._compiled: dict[str, _Compiled] = {}
 
     def one_or_none(self, parameters: Mapping[str, Any]) -> Any:
-        """Return the row, whose columns are attributes, or None."""
+        """Return the row, whose columns are attributes, or None; raises SQLAlchemy's errors."""
         engine = db.engines[READING]
         if not (engine.dispatch.before_cursor_execute or engine.dispatch.after_cursor_execute):
             try:
                 return self._on(engine.dialect).run(engine, parameters)
-            except Exception as error:
-                if not is_of_database(error):
+            except sa.exc.DBAPIError as error:
+                if not error.connection_invalidated:
                     raise
         with engine.connect() as connection:
             return connection.execute(self._statement, parameters).one_or_none()
@@ -61,15 +61,8 @@ class _Compiled:
         self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
 
     def run(self, engine: sa.Engine, parameters: Mapping[str, Any]) -> Any:
-        token = unasked.set(True)
-        try:
-            pooled = engine.raw_connection()
-        finally:
-            unasked.reset(token)
-        try:
-            row = self._fetch(pooled.driver_connection, self._bound(parameters))
-        finally:
-            pooled.close()
+        with _connection(engine) as connection:
+            row = self._fetch(connection, self._bound(parameters))
         if row is None:
             return None
         values = list(row)
@@ -92,3 +85,23 @@ class _Compiled:
             return connection.execute(self._sql, parameters).fetchone()
         finally:
             connection.autocommit = False
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[Any]:
+    """Yield the driver's connection, unasked whether it lives; turns its errors into SQLAlchemy's."""
+    driver_error, pooled, is_lost = engine.dialect.loaded_dbapi.Error, None, False
+    token = unasked.set(True)
+    try:
+        pooled = engine.raw_connection()
+        yield pooled.driver_connection
+    except driver_error as error:
+        connection = None if pooled is None else pooled.driver_connection
+        is_lost = connection is not None and engine.dialect.is_disconnect(error, connection, None)
+        raise sa.exc.DBAPIError.instance(
+            None, None, error, driver_error, True, connection_invalidated=is_lost, dialect=engine.dialect
+        ) from error
+    finally:
+        unasked.reset(token)
+        if pooled is not None:
+            (pooled.invalidate if is_lost else pooled.close)()

@@ -1,5 +1,7 @@
 """Selects on the driver give what SQLAlchemy would, and leave to it whatever is not plain."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +26,21 @@ def same(row: Any, user: User) -> bool:
     names = {a.columns[0].name: a.key for a in sa.inspect(User).column_attrs}
     pairs = [(getattr(row, column), getattr(user, key)) for column, key in names.items()]
     return all(type(one) is type(other) and one == other for one, other in pairs)
+
+
+@contextmanager
+def taken_connections(engine: sa.Engine) -> Iterator[list[object]]:
+    """Collect the connections that are taken from a pool meanwhile."""
+    taken: list[object] = []
+
+    def note(connection: object, *_: object) -> None:
+        taken.append(connection)
+
+    sa.event.listen(engine.pool, "checkout", note)
+    try:
+        yield taken
+    finally:
+        sa.event.remove(engine.pool, "checkout", note)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +91,13 @@ def test_connections_that_died_are_no_refusal(
     assert [answer.status_code for answer in answers] == [200] * 4
 
 
-def test_a_statement_that_fails_is_sqlalchemys_to_tell(app: Flask) -> None:
+def test_a_statement_that_fails_is_asked_once(app: Flask) -> None:
+    """A database that hangs costs one wait, not two."""
     nowhere = Query(sa.select(sa.column("a")).select_from(sa.table("nowhere")))
     with app.app_context():
-        with pytest.raises(sa.exc.DBAPIError) as caught:
+        with taken_connections(db.engines[READING]) as taken, pytest.raises(sa.exc.DBAPIError) as caught:
             nowhere.one_or_none({})
         assert "nowhere" in str(caught.value.orig)
+        assert len(taken) == 1
         with db.engines[READING].connect() as connection:
             assert connection.scalar(sa.select(1)) == 1
