@@ -45,12 +45,26 @@ def claim(host: str, port: int) -> str:
     return str(address[0])
 
 
-def _end_with_parent() -> None:
-    """Let this process end when its parent says so, or dies, which else leaves it serving (Linux).
+def _end_forks_by_signal() -> None:
+    """Let SIGTERM end a fork from its first instruction on, until granian heeds it there.
 
-    Until granian heeds signals they would come to the handler of the parent, of which this is a fork.
+    Before, the handler of the parent would take it, of which the child is a copy, and nothing would end.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ending = {signal.SIGTERM}
+
+    def in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
+
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, ending),
+        after_in_child=in_child,
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, ending),
+    )
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent dies, which else leaves it serving (Linux)."""
     parent = multiprocessing.parent_process()
     if sys.platform == "linux" and parent is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -101,4 +115,5 @@ def serve(
     loader: Callable[..., Any] = partial(
         load, target, threads=threads, body_limit=body_limit, body_timeout=body_timeout, cors=cors
     )
+    _end_forks_by_signal()
     server.serve(target_loader=loader, wrap_loader=False)
