@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
@@ -238,7 +239,11 @@ _UPDATE = (
 
 
 def insert(users: Sequence[Columns]) -> None:
-    """Insert users by the quickest way that the database has: COPY, or executemany on SQLite."""
+    """Insert users by the quickest way that the database has: COPY, or executemany on SQLite.
+
+    Its index of trigrams (migration 0012) takes them quickest in its order.
+    """
+    users = sorted(users, key=itemgetter("created_at"), reverse=True)
     connection = db.session.connection()
     driver: Any = connection.connection.driver_connection
     names = sorted(users[0], key=lambda name: _ORDER[_NAMES[name]])

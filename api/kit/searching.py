@@ -12,6 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 _WORD_START = "  "  # before each word of a stored text: trigrams of it hold the first character alone
 _GRAM = 3  # characters
+_TELLING = 5  # characters: three trigrams
 # Marks that people leave out when they search: accents of Latin, Greek and Cyrillic, the points of Hebrew,
 # the vowels and hamzas of Arabic, the numbers of variants. In other scripts a mark makes another letter.
 _MARKS = re.compile(
@@ -25,6 +26,7 @@ _LETTERS = str.maketrans(
 # PostgreSQL's trigrams leave out what is neither letter nor digit, and LIKE gives some of it a meaning: in
 # its place stand letters of Linear A, which nobody can read, let alone is named by.
 _STAND_INS = str.maketrans({mark: chr(0x10600 + ord(mark)) for mark in string.punctuation})
+_TELLS = frozenset(string.digits).union(_STAND_INS.values())
 
 
 def folded(text: str) -> str:
@@ -58,6 +60,22 @@ def needle(text: str) -> str | None:
 def is_worth_an_index(sought: str) -> bool:
     """Tell whether trigrams narrow it down: those of one or two letters next to other words do not."""
     return sought.startswith(_WORD_START) or max(map(len, sought.split())) >= _GRAM
+
+
+def telling_part(sought: str) -> str:
+    """Return the part of a needle that fewest texts are likely to have: of digits and marks, or all of it.
+
+    The trigrams of names are common, and to look one up costs the more, the more common it is.
+    """
+    parts = [sought[start : start + _TELLING] for start in range(len(sought) - _TELLING + 1)]
+    best = max(parts, key=_told, default=sought)
+    return best if _told(best) else sought
+
+
+def _told(part: str) -> int:
+    """Return how many digits and marks its trigrams have, but for those across words."""
+    trigrams = (part[start : start + _GRAM] for start in range(len(part) - _GRAM + 1))
+    return sum(character in _TELLS for trigram in trigrams if " " not in trigram for character in trigram)
 
 
 def _marked(text: str) -> str:

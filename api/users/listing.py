@@ -2,7 +2,8 @@
 
 A page comes off an index in the list's order. What that index does not know is looked for on the way, among
 so many users at most; then the page ends, however few it has found. A search looks at the first users that
-follow, where it soon finds what is common, and goes by an index of trigrams for what is rare.
+follow, where it soon finds what is common, and goes by an index of trigrams for what is rare; that of SQLite
+is in the list's order, so that it does for both (`api/users/searching.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +18,15 @@ from sqlalchemy.sql.elements import Grouping
 from api.kit import work
 from api.kit.db import UtcDateTime, db
 from api.kit.pages import Cursors, Order, Page
-from api.kit.searching import contains, is_worth_an_index, needle
+from api.kit.searching import contains, needle
+from api.users import searching
 from api.users.identifiers import comparable
 from api.users.models import ACTIVE, LISTED, RoleMember, User
+from api.users.searching import BY_TRIGRAMS, RARE, SOME_MATCHES, Position
 from api.users.service import ROW
 
 WINDOW = 10_000  # users that a page looks at, at most
 GLANCE = 1_000  # users among whom a search looks for what is common
-RARE = 5_000  # users that an index in another order may find: they are sorted
-LEAD = 16  # characters of a search that are looked up by trigrams: more of them only cost more
 SAMPLE = 1_000  # users by whom SQLite estimates
 _KEY: tuple[InstrumentedAttribute[Any], ...] = (User.created_at, User.id)
 _ORDERS = {"created_at": Order(_KEY, descending=False), "-created_at": Order(_KEY, descending=True)}
@@ -43,17 +44,9 @@ _FILTERS: dict[str, sa.ColumnElement[Any]] = {
     "role": sa.exists().where(RoleMember.role == sa.bindparam("role"), RoleMember.user_id == User.id),
     "q": contains(User.search_text, sa.bindparam("q", type_=sa.Text())),
 }
-_TRIGRAMS = "ix_users_search_text"  # of PostgreSQL; SQLite has tables for it (migration 0010)
-_NUMBERED = sa.table("users_search_rows", sa.column("number"), sa.column("user_id", sa.Uuid()))
-_MATCHES = "SELECT rowid FROM users_search WHERE users_search MATCH :phrase"
-_BY_TRIGRAMS: dict[str, sa.ColumnElement[bool]] = {
-    "postgresql": User.search_text.like(sa.bindparam("pattern", type_=sa.Text())),
-    "sqlite": User.id.in_(sa.select(_NUMBERED.c.user_id).where(_NUMBERED.c.number.in_(sa.text(_MATCHES)))),
-}
 _MEMBERS = sa.select(RoleMember.user_id).where(RoleMember.role == sa.bindparam("role"))
 _BY_ROLE = User.id.in_(_MEMBERS)
 _SOME_MEMBERS = sa.select(sa.func.count()).select_from(_MEMBERS.limit(sa.bindparam("most")).subquery())
-_SOME_MATCHES = sa.select(sa.func.count()).select_from(sa.text(f"({_MATCHES} LIMIT :most)"))
 _ROWID = sa.literal_column("users.rowid", sa.Integer())
 
 Rows = Sequence[sa.Row[Any]]
@@ -91,8 +84,7 @@ def _comparable(filters: Mapping[str, Any]) -> dict[str, Any] | None:
         values[name] = comparable(name, filters[name])
     if "q" in filters:
         values["q"] = sought = needle(filters["q"])
-        lead = (sought or "")[:LEAD]
-        values |= {"pattern": f"%{lead}%", "phrase": f'"{lead}"'}
+        values |= searching.parameters(sought or "")
     if "status" in filters:
         values[filters["status"]] = True
     if "email_verified" in filters:
@@ -109,7 +101,7 @@ class _Search:
         self._bounds = frozenset({"after"}) if after else NONE
         self._parameters = {**values, **after, "most": most}
 
-    def page(self) -> tuple[Rows, sa.Row[Any] | None]:
+    def page(self) -> tuple[Rows, sa.Row[Any] | Position | None]:
         """Return the rows that were found, and after whom to look on when there was more to look at."""
         if self._names & _UNIQUE:
             return work.read_all(_unique(self._names), self._parameters), None
@@ -119,13 +111,25 @@ class _Search:
         if index == self._names:
             return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
         if "q" in self._names:
-            rows, end = self._walk(index, GLANCE)
-            most = self._parameters["most"]
-            if end is None or len(rows) == most:
-                return rows, end
-            fills_a_page = len(rows) * WINDOW >= most * GLANCE  # if those who follow are like those seen
-            if not fills_a_page and _is_rare(self._parameters):
-                return self._sorted("q"), None
+            return self._next_matches() if _backend() == "sqlite" else self._glance(index)
+        return self._walk(index, WINDOW)
+
+    def _next_matches(self) -> tuple[Rows, Position | None]:
+        """Look at the next users whom SQLite's index finds."""
+        descending, is_all_asked = _ORDERS[self._sort].descending, self._names == {"q"}
+        self._parameters, end = searching.next_matches(self._parameters, descending, is_all_asked)
+        return self._sorted("q"), end
+
+    def _glance(self, index: Names) -> tuple[Rows, sa.Row[Any] | None]:
+        """Look at the first users; where too few of them fit, go by PostgreSQL's index, or look at more."""
+        rows, end = self._walk(index, GLANCE)
+        most = self._parameters["most"]
+        if end is None or len(rows) == most:
+            return rows, end
+        fills_a_page = len(rows) * WINDOW >= most * GLANCE  # if those who follow are like those seen
+        if not fills_a_page and (pattern := searching.rare_pattern(self._parameters["q"])):
+            self._parameters["pattern"] = pattern
+            return self._sorted("q"), None
         return self._walk(index, WINDOW)
 
     def _sorted(self, name: str) -> Rows:
@@ -153,16 +157,6 @@ def _index_of(names: Names) -> Names:
     """Return the filters that the best index in the list's order knows."""
     rarest_first = (name for name in LISTED if name in names)
     return names & {next(rarest_first, ""), *_BOUNDS}
-
-
-def _is_rare(values: Mapping[str, Any]) -> bool:
-    """Tell whether the index of trigrams finds few users, as far as the database can tell at once."""
-    if _backend() == "sqlite":
-        return _number(_SOME_MATCHES, _some(values)) <= RARE
-    if not is_worth_an_index(values["q"][:LEAD]):
-        return False
-    plan = work.planned(sa.select(User.id).where(_BY_TRIGRAMS["postgresql"]), values)
-    return bool(plan["Plan Rows"] <= RARE and _TRIGRAMS in str(plan))
 
 
 # Statements are built once for each set of filters: building one costs more than running it.
@@ -217,7 +211,7 @@ def _last(index: Names, sort: str, bounds: Names) -> sa.Select[Any]:
 @lru_cache
 def _rare(names: Names, sort: str, bounds: Names, name: str, backend: str) -> sa.Select[Any]:
     """Return the first users within the bounds whom all fits, found by the index of one filter and sorted."""
-    finding = _BY_ROLE if name == "role" else _BY_TRIGRAMS[backend]
+    finding = _BY_ROLE if name == "role" else BY_TRIGRAMS[backend]
     others = _aside(_within(names - {"role"} if name == "role" else names, sort, bounds))
     # The offset of nothing keeps the databases from walking along the order until they have found enough.
     found = sa.select(*_KEY).where(finding, *others).offset(0).subquery()
@@ -231,7 +225,7 @@ def _rare(names: Names, sort: str, bounds: Names, name: str, backend: str) -> sa
 
 def _total(count: str, values: Mapping[str, Any], at_least: int) -> int:
     """Return how many users all filters fit, whatever the page."""
-    names, by_trigrams = _names(values), [_BY_TRIGRAMS[_backend()]] * ("q" in values)
+    names, by_trigrams = _names(values), [BY_TRIGRAMS[_backend()]] * ("q" in values)
     if count == "exact":
         fitting = [*by_trigrams, *_filters(names)]
         return _number(sa.select(sa.func.count()).select_from(User).where(*fitting), values)
@@ -245,7 +239,7 @@ def _estimated_by_sqlite(values: Mapping[str, Any]) -> int:
     """Estimate from users taken at even distances; whom a search alone finds are counted if they are few."""
     names = _names(values)
     if names in ({"q"}, {"role"}):
-        found = _number(_SOME_MATCHES if "q" in names else _SOME_MEMBERS, _some(values))
+        found = _number(SOME_MATCHES if "q" in names else _SOME_MEMBERS, _some(values))
         if found <= RARE:
             return found
     newest = _number(sa.select(sa.func.coalesce(sa.func.max(_ROWID), 0)).select_from(User), {})

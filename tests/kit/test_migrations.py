@@ -231,6 +231,24 @@ def test_the_tenth_one_lets_users_of_before_be_found(engine: sa.Engine) -> None:
             assert connection.scalar(found_by_index) == 111
 
 
+def test_the_twelfth_one_numbers_users_of_before_as_it_does_new_ones(engine: sa.Engine) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("SQLite's own")
+    prepare(engine)
+    with _users_of_before(engine, ["Zo\u00eb", "Mina", "Li"]) as connection:
+        upgrade_to(configuration(OWN, connection), "0012")
+        numbers = sa.text("SELECT user_id, number FROM users_search_rows ORDER BY user_id")
+        before = connection.execute(numbers).all()
+        connection.exec_driver_sql("UPDATE users SET search_text = search_text || ' '")
+        assert {number >> 25 for _, number in connection.execute(numbers)} == {n >> 25 for _, n in before}
+        found = sa.text("SELECT count(*) FROM users_search WHERE users_search MATCH '\"mina\"'")
+        assert connection.scalar(found) == 1
+        downgrade(configuration(OWN, connection), "0011")
+        upgrade_to(configuration(OWN, connection), "0012")
+        assert connection.scalar(found) == 1
+        downgrade(configuration(OWN, connection), "0009")
+
+
 def test_the_tenth_one_ends_no_session_there_and_back(engine: sa.Engine) -> None:
     prepare(engine)
     with _session_of_before(engine) as connection:

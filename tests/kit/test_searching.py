@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.kit.searching import folded, needle, searchable
+from api.kit.searching import folded, needle, searchable, telling_part
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,19 @@ def test_nobody_is_found_by_two_texts_taken_together() -> None:
     assert sought is not None
     assert sought in searchable(["mina kim"])
     assert sought not in searchable(["mina", "kim@example.com"])
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("mail.750000@example.com", ".7500"),
+        ("mina.smith", "na.sm"),
+        ("o'brien", "o'bri"),
+        ("garcia", "garcia"),
+        ("김민수", "김민수"),
+        ("a1", "a1"),
+        ("ana 1 garcia", "ana 1 garcia"),
+    ],
+)
+def test_of_digits_and_marks_there_are_few(text: str, part: str) -> None:
+    assert telling_part(needle(text) or "") == needle(part)

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,12 +15,13 @@ from hypothesis import strategies as st
 from api.kit import work
 from api.kit.db import db
 from api.kit.searching import contains, folded, needle
-from api.users import listing
+from api.users import listing, searching
 from api.users.models import User
 from tests.support.clients import Person
 from tests.support.population import add_users
 from tests.support.servers import ROOT
-from tests.users.test_user_list import LIST, ids_on, pages, refusal
+from tests.support.watching import set_user
+from tests.users.test_user_list import LIST, SORTS, ids_on, pages, refusal
 
 NAMES = {
     "zoe": "Zoë O'Brien",
@@ -85,16 +88,80 @@ def test_users_are_found(admin: Person, named: dict[str, str], q: str, expected:
     assert found_by(admin, named, q) == expected
 
 
-@pytest.mark.parametrize("rare", [0, listing.RARE])
+@pytest.mark.parametrize("rare", [0, searching.RARE])
 def test_they_are_found_beyond_the_first_glance(
     app: Flask, admin: Person, named: dict[str, str], monkeypatch: pytest.MonkeyPatch, rare: int
 ) -> None:
     monkeypatch.setattr(listing, "GLANCE", 2)
     monkeypatch.setattr(listing, "WINDOW", 3)
-    monkeypatch.setattr(listing, "RARE", rare)
+    monkeypatch.setattr(searching, "RARE", rare)
+    monkeypatch.setattr(searching, "_SOME", 2)
     add_users(app, 20)
     assert found_by(admin, named, "zoe") == {"zoe"}
     assert found_by(admin, named, "example") == set(NAMES)
+
+
+@pytest.fixture
+def crowd(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Namesakes, of whom many were created within the same second, at its ends, and long ago."""
+    monkeypatch.setattr(listing, "GLANCE", 4)
+    monkeypatch.setattr(listing, "WINDOW", 8)
+    monkeypatch.setattr(searching, "_SOME", 3)
+    second = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
+    instants = [second + timedelta(microseconds=offset) for offset in (-1, 0, 0, 0, 1, 999_999, 1_000_000)]
+    instants += [second + timedelta(milliseconds=number * 90) for number in range(20)]
+    instants += [datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), datetime(1, 1, 1, tzinfo=UTC)]
+    instants += [datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)]
+    rows = [
+        {
+            "created_at": instant,
+            "username": f"Namesake-of-Mina-{number}",
+            "email_verified": number % 3 == 0,
+        }
+        for number, instant in enumerate(instants)
+    ]
+    ids = add_users(app, len(rows), rows=rows)
+    return [{**row, "id": user_id} for row, user_id in zip(rows, ids, strict=True)]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("q", ["namesake", "mina-1", "Namesake-of-Mina-1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"email_verified": "true"},
+        {"created_after": "2026-11-01T09:30:00.5Z"},
+        {"created_before": "2026-11-01T09:30:00.5Z"},
+        {"created_after": "2026-11-01T09:30:00Z", "created_before": "2026-11-01T09:30:01Z"},
+    ],
+    ids=str,
+)
+def test_a_walk_meets_whoever_is_found_in_order(
+    admin: Person, crowd: list[dict[str, Any]], q: str, query: dict[str, Any], sort: str
+) -> None:
+    bounds = {name: datetime.fromisoformat(value) for name, value in query.items() if "created" in name}
+    expected = [
+        row["id"]
+        for row in sorted(crowd, key=lambda row: (row["created_at"], row["id"]), reverse=sort[0] == "-")
+        if q.lower() in row["username"].lower()
+        and (row["email_verified"] or "email_verified" not in query)
+        and row["created_at"] >= bounds.get("created_after", row["created_at"])
+        and ("created_before" not in bounds or row["created_at"] < bounds["created_before"])
+    ]
+    assert expected
+    assert ids_on(pages(admin, q=q, sort=sort, limit=2, **query)) == expected
+
+
+def test_whoever_was_created_at_another_time_is_found_there(
+    app: Flask, admin: Person, crowd: list[dict[str, Any]]
+) -> None:
+    """An import may say so."""
+    moved = crowd[3]["id"]
+    set_user(app, moved, created_at=datetime(2025, 1, 1, tzinfo=UTC))
+    found = ids_on(pages(admin, q="namesake", sort="created_at", limit=2))
+    assert found.index(moved) == 2  # after those of the years 1 and 1969
+    assert len(found) == len(set(found)) == len(crowd)
 
 
 def test_a_search_is_bounded(admin: Person) -> None:
@@ -142,7 +209,7 @@ def ways(app: Flask) -> Iterator[list[sa.ColumnElement[bool]]]:
         if backend == "postgresql":
             db.session.execute(sa.text("SET enable_seqscan = off"))
         contained = contains(User.search_text, sa.bindparam("q", type_=sa.Text()))
-        yield [contained, sa.and_(listing._BY_TRIGRAMS[backend], contained)]
+        yield [contained, sa.and_(searching.BY_TRIGRAMS[backend], contained)]
         if backend == "postgresql":
             db.session.execute(sa.text("RESET enable_seqscan"))
 

@@ -1,0 +1,135 @@
+"""The indexes of trigrams that a search goes by: PostgreSQL's pg_trgm, and tables of SQLite's FTS5.
+
+SQLite's gives users in the order of their numbers (migration 0012), which is that of the seconds in which
+they were created, the latest first: a search reads a page of it. PostgreSQL's has no order: it is for what
+few users have.
+"""
+
+import calendar
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from api.kit import work
+from api.kit.searching import is_worth_an_index, telling_part
+from api.users.models import User
+
+_LEAD = 16  # characters of a search that are looked up: more of them only cost more
+_SOME = 1_000  # users whom SQLite's index finds that are looked at, where not all of them fit
+RARE = 5_000  # users that an index in another order may find: they are sorted
+_INDEX = "ix_users_search_text"  # of PostgreSQL
+_BITS = 25  # of a number, below its second
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+_NUMBERED = sa.table("users_search_rows", sa.column("number"), sa.column("user_id", sa.Uuid()))
+_NUMBER = sa.column("rowid", sa.BigInteger())
+_MATCHES = (
+    sa.select(_NUMBER)
+    .select_from(sa.table("users_search"))
+    .where(
+        sa.text("users_search MATCH :phrase"),
+        sa.bindparam("first") <= _NUMBER,
+        sa.bindparam("beyond") > _NUMBER,
+    )
+)
+_NTH_MATCH = {
+    down: _MATCHES.order_by(_NUMBER if down else _NUMBER.desc()).limit(1).offset(sa.bindparam("skipped"))
+    for down in (False, True)
+}
+SOME_MATCHES = sa.select(sa.func.count()).select_from(_MATCHES.limit(sa.bindparam("most")).subquery())
+BY_TRIGRAMS: dict[str, sa.ColumnElement[bool]] = {
+    "postgresql": User.search_text.like(sa.bindparam("pattern", type_=sa.Text())),
+    "sqlite": User.id.in_(sa.select(_NUMBERED.c.user_id).where(_NUMBERED.c.number.in_(_MATCHES))),
+}
+
+
+class Position(NamedTuple):
+    """A place in the list at which nobody need be."""
+
+    created_at: datetime
+    id: UUID
+
+
+def parameters(sought: str) -> dict[str, Any]:
+    """Return what the indexes are asked for a needle, which those whom they find may have or not."""
+    return {**_of_part(sought[:_LEAD]), "first": _LEAST, "beyond": _MOST}
+
+
+def rare_pattern(sought: str) -> str | None:
+    """Return a pattern by which PostgreSQL finds few users, as far as it can tell at once."""
+    for part in _parts(sought):
+        pattern = f"%{part}%"
+        if is_worth_an_index(part) and _finds_few(pattern):
+            return pattern
+    return None
+
+
+def _of_part(part: str) -> dict[str, str]:
+    return {"pattern": f"%{part}%", "phrase": f'"{part}"'}
+
+
+def _parts(sought: str) -> dict[str, None]:
+    """Return the parts of a needle to look up, the one that costs least first."""
+    return dict.fromkeys((telling_part(sought)[:_LEAD], sought[:_LEAD]))
+
+
+def _finds_few(pattern: str) -> bool:
+    plan = work.planned(sa.select(User.id).where(BY_TRIGRAMS["postgresql"]), {"pattern": pattern})
+    return bool(plan["Plan Rows"] <= RARE and _INDEX in str(plan))
+
+
+def next_matches(
+    values: Mapping[str, Any], descending: bool, is_all_asked: bool
+) -> tuple[dict[str, Any], Position | None]:
+    """Return what to ask SQLite's index for the next users, and after where to look on, if there are more.
+
+    They are as many as fill a page, if the search is all that is asked; and all of the last one's second.
+    """
+    sought = values["q"]
+    if is_all_asked and len(sought) <= _LEAD:
+        return _next_matches({**values, **_of_part(sought)}, descending, values["most"])
+    for part in _parts(sought):
+        asked, end = _next_matches({**values, **_of_part(part)}, descending, _SOME)
+        if end is None:
+            break
+    return asked, end
+
+
+def _next_matches(
+    values: dict[str, Any], descending: bool, most: int
+) -> tuple[dict[str, Any], Position | None]:
+    first, beyond = _numbers(values, descending)
+    asked = {**values, "first": first, "beyond": beyond}
+    last = work.read_one(_NTH_MATCH[descending], {**asked, "skipped": most - 1})
+    if last is None:
+        return asked, None
+    place = last.rowid >> _BITS
+    bound = {"beyond": place + 1 << _BITS} if descending else {"first": place << _BITS}
+    return {**asked, **bound}, _past(place, descending)
+
+
+def _past(place: int, descending: bool) -> Position | None:
+    """Return the last position before the next second; None at the ends of time, beyond which nobody is."""
+    begin = datetime(1970, 1, 1, tzinfo=UTC) - timedelta(seconds=place)
+    try:
+        if descending:
+            return Position(begin - timedelta(microseconds=1), UUID(int=(1 << 128) - 1))
+        return Position(begin + timedelta(seconds=1), UUID(int=0))
+    except OverflowError:
+        return None
+
+
+def _numbers(values: Mapping[str, Any], descending: bool) -> tuple[int, int]:
+    """Return the first number that the filters by time and the position `after` allow, and one beyond."""
+    since, until = ["created_after"], ["created_before"]
+    (until if descending else since).append("after_created_at")
+    first = (_place(values[name]) << _BITS for name in until if name in values)
+    beyond = (_place(values[name]) + 1 << _BITS for name in since if name in values)
+    return max(first, default=_LEAST), min(beyond, default=_MOST)
+
+
+def _place(instant: datetime) -> int:
+    """Return what the numbers of an instant's second begin with."""
+    return -calendar.timegm(instant.utctimetuple())
