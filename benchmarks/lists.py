@@ -144,10 +144,10 @@ def populations(databases: Sequence[str], sizes: Sequence[int]) -> Iterator[list
 
 
 def _two_of(users: int) -> tuple[Row, Row]:
-    """Return somebody three quarters through, and the next one whose address begins with `mina.smith`."""
+    """Return somebody three quarters through, and the next one, if any, called `mina.smith`."""
     rest = islice(people(users), users * 3 // 4, None)
     one = next(rest)
-    return one, next(row for row in rest if row[4].startswith("mina.smith."))
+    return one, next((row for row in rest if row[4].startswith("mina.smith.")), one)
 
 
 def _dispose(app: Flask) -> None:

@@ -114,7 +114,7 @@ def fill_postgresql(url: str, count: int) -> None:
             _in_batches(count, add)
         for role, ending in ROLES.items():
             cursor.execute(
-                "INSERT INTO role_members SELECT %s, id FROM users WHERE id::text LIKE %s",
+                "INSERT INTO role_members SELECT %s, id, created_at FROM users WHERE id::text LIKE %s",
                 (role, f"%{ending}"),
             )
         report("  VACUUM ANALYZE")
@@ -135,7 +135,7 @@ def fill_sqlite(path: Path, count: int) -> None:
 
     _in_batches(count, add)
     for role, ending in ROLES.items():
-        members = "INSERT INTO role_members SELECT ?, id FROM users WHERE id LIKE ?"
+        members = "INSERT INTO role_members SELECT ?, id, created_at FROM users WHERE id LIKE ?"
         connection.execute(members, (role, f"%{ending}"))
     connection.close()
 

@@ -1,17 +1,20 @@
 """HTTP at its edges: the Flask-RESTful Api, what bodies may be, refusals, headers, request ids."""
 
 import re
-from collections.abc import Container
-from typing import Any, cast
+from collections.abc import Container, Mapping
+from functools import lru_cache
+from typing import Any
 
 import flask_restful
 import orjson
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_accept_header
 from werkzeug.wsgi import get_input_stream
 
 from api.kit import problems, strict_json
@@ -65,11 +68,6 @@ class OrjsonProvider(JSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)
 
-    def response(self, *args: Any, **kwargs: Any) -> Response:
-        return current_app.response_class(
-            orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json"
-        )
-
 
 class Api(flask_restful.Api):
     """Flask-RESTful without its error handling, which answers 500 and echoes what was sent."""
@@ -78,23 +76,13 @@ class Api(flask_restful.Api):
         super().__init__(app)
         app.before_request(_refuse_doubled_slash)
 
-    def make_response(self, data: Any, *args: Any, **kwargs: Any) -> Response:
-        """Answer JSON: each operation has looked at the Accept header before it ran."""
-        return _output_json(data, *args, **kwargs)
-
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
 
 
-def _output_json(data: Any, code: int, headers: Any = None) -> Response:
-    response = _json(data)
-    response.status_code = code
-    response.headers.extend(headers or {})
-    return response
-
-
-def _json(data: Any) -> Response:
-    return cast("Response", current_app.json.response(data))
+def json_response(value: Any, status: int, headers: Mapping[str, str]) -> Response:
+    """Return an answer whole, past Flask-RESTful's choice of a media type: each operation has made it."""
+    return Response(orjson.dumps(value), status, headers, mimetype="application/json")
 
 
 def init_http(app: Flask) -> None:
@@ -144,9 +132,16 @@ def _read_body() -> bytes:
 
 def refuse_unacceptable(*media_types: str) -> None:
     """Raise NotAcceptable when the Accept header leaves no room for any of the media types."""
-    accepted = [(text.partition(";")[0].strip(), quality) for text, quality in request.accept_mimetypes]
-    if accepted and not any(_is_acceptable(media_type, accepted) for media_type in media_types):
+    header = request.environ.get("HTTP_ACCEPT")
+    if header is not None and not _leaves_room(header, media_types):
         raise problems.NotAcceptable()
+
+
+@lru_cache(maxsize=256)
+def _leaves_room(header: str, media_types: tuple[str, ...]) -> bool:
+    listed = parse_accept_header(header, MIMEAccept)
+    accepted = [(text.partition(";")[0].strip(), quality) for text, quality in listed]
+    return not accepted or any(_is_acceptable(media_type, accepted) for media_type in media_types)
 
 
 def _is_acceptable(media_type: str, accepted: list[tuple[str, float]]) -> bool:
@@ -190,9 +185,8 @@ def _refuse_doubled_slash() -> None:
 def _refuse(problem: Problem) -> Response:
     g.problem = problem.code
     language = wanted_language()
-    response = _json(problem.as_dict(request_id(), languages().speak(language)))
-    response.status_code = problem.status
-    response.headers.extend(problem.headers)
+    said = problem.as_dict(request_id(), languages().speak(language))
+    response = json_response(said, problem.status, problem.headers)
     response.headers["Content-Type"] = PROBLEM_JSON
     response.headers["Content-Language"] = language
     response.vary.add("Accept-Language")

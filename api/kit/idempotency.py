@@ -99,7 +99,7 @@ class Try:
         if kind is not None and self._mine:
             work.note(_RELEASE, self._mine)
 
-    def first_answer(self, operation: str, caller: UUID | None, arguments: dict[str, Any]) -> Any:
+    def first_answer(self, operation: str, caller: UUID | None, arguments: dict[str, Any]) -> Response | None:
         """Return the answer that an earlier try got, or None: then the key is claimed.
 
         An upload among the arguments is watched as it arrives. Raises ValidationFailed when the earlier
@@ -120,17 +120,16 @@ class Try:
             pass  # it is to be compared as well
         return self._opened(row.answer)
 
-    def keep(self, result: Any) -> Any:
+    def keep(self, answer: Response) -> Response:
         """Keep the answer within the unit of work, and return it.
 
         Raises RequestInProgress when another try took over, for this one took too long.
         """
-        if isinstance(result, Response):
-            result = None, result.status_code, dict(result.headers)
-        kept = self._seal.close(orjson.dumps([self._said.hexdigest(), *result]))
+        given = answer.get_data(as_text=True), answer.status_code, dict(answer.headers)
+        kept = self._seal.close(orjson.dumps([self._said.hexdigest(), *given]))
         if work.connection().execute(_KEEP, {**self._mine, "kept": kept}).rowcount == 0:
             raise RequestInProgress()
-        return _given(*result)
+        return answer
 
     def _claim(self, digest: bytes) -> bool:
         now, claim = clock.now(), new_id()
@@ -141,14 +140,14 @@ class Try:
             self._mine = {"of_digest": digest, "of_claim": claim}
         return row is not None
 
-    def _opened(self, answer: str) -> Any:
+    def _opened(self, answer: str) -> Response:
         try:
-            said, *result = orjson.loads(self._seal.open(answer))
+            said, *given = orjson.loads(self._seal.open(answer))
         except ValueError:  # its secret was taken away
-            said, result = None, []
+            said, given = None, []
         if said != self._said.hexdigest():
             raise ValidationFailed([FieldError(REUSED, parameter=HEADER)])
-        return _given(*result)
+        return Response(*given)
 
     def _watch(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the pieces of an upload; keeps the claim while they arrive."""
@@ -159,11 +158,6 @@ class Try:
                 held_at = clock.now()
                 work.note(_HOLD, {**self._mine, "now": held_at})
             yield piece
-
-
-def _given(value: Any, status: int, headers: dict[str, str]) -> Any:
-    """Return an answer as an operation does."""
-    return Response(status=status, headers=headers) if value is None else (value, status, headers)
 
 
 def has_old() -> bool:

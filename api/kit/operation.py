@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Protocol, TypeVar
 
 from flask import Response, after_this_request, current_app, g, request
@@ -14,7 +14,7 @@ from api.kit import idempotency, work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.config import FRESH_SIGN_IN, REQUEST_LIMIT
 from api.kit.deprecation import Deprecation
-from api.kit.http import read_json, refuse_unacceptable
+from api.kit.http import json_response, read_json, refuse_unacceptable
 from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
 from api.kit.limits import Policy, count_request
 from api.kit.problems import (
@@ -112,7 +112,7 @@ class Operation:
         """Whether it changes something that there is: its path names it, and it has an entity tag."""
         return self.etag is not None and not self.safe and bool(self.path.fields)
 
-    def run(self, resource: Any, path: Mapping[str, str]) -> Any:
+    def run(self, resource: Any, path: Mapping[str, str]) -> Response:
         """Answer the current request: the whole way from its headers to its status."""
         g.operation = self.id
         if self.deprecated is not None:
@@ -126,7 +126,7 @@ class Operation:
         with self._unit():
             return self._respond(self.function(resource, **self._arguments(path)))
 
-    def _run_once(self, resource: Any, path: Mapping[str, str], key: str) -> Any:
+    def _run_once(self, resource: Any, path: Mapping[str, str], key: str) -> Response:
         """Answer a request as its first try was answered, or else be the first try."""
         with idempotency.Try(host().keys("idempotency"), key) as attempt, self._unit():
             arguments = self._arguments(path)
@@ -166,10 +166,10 @@ class Operation:
         return arguments
 
     def _load_path(self, path: Mapping[str, str]) -> dict[str, Any]:
-        return load_parameters(self.path, path) if path else {}
+        return dict(_loaded_path(self.path, tuple(path.items()))) if path else {}
 
-    def _respond(self, result: Any) -> Any:
-        """Return what Flask-RESTful encodes; dumping is still part of the unit of work."""
+    def _respond(self, result: Any) -> Response:
+        """Return the response; dumping is still part of the unit of work."""
         answer = result if isinstance(result, Answer) else Answer(result)
         value, headers = answer.value, dict(answer.headers)
         headers["Cache-Control"] = f"public, max-age={self.max_age}" if self.max_age else "no-store"
@@ -180,7 +180,7 @@ class Operation:
                 return Response(status=304, headers=headers)
         if self.answer is None:
             return Response(value, self.status, headers, mimetype=answer.media_type or self.media_type)
-        return self.answer.dump(value), self.status, headers
+        return json_response(self.answer.dump(value), self.status, headers)
 
     def refusals(self) -> dict[str, type[Problem]]:
         """Return every problem that this operation can answer, by code."""
@@ -199,6 +199,11 @@ class Operation:
             (self.repeatable, (RequestInProgress,)),
         )
         return {kind.code: kind for applies, kinds in where if applies for kind in kinds}
+
+
+@lru_cache(maxsize=1024)
+def _loaded_path(schema: Schema, path: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return load_parameters(schema, dict(path))
 
 
 @dataclass(frozen=True)

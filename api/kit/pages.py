@@ -54,11 +54,13 @@ class Order:
     """The order of a list: by columns with an index, unique together.
 
     A position in it is a value for each column. In statements it is parameters, so that they can be built
-    once: those of the position `after` are `after_created_at`, `after_id`.
+    once: those of the position `after` are `after_created_at`, `after_id`. `names` are what the columns are
+    called there, if not what they are called in their table.
     """
 
     key: tuple[InstrumentedAttribute[Any], ...]
     descending: bool
+    names: tuple[str, ...] = ()
 
     @property
     def by(self) -> list[sa.ColumnElement[Any]]:
@@ -80,7 +82,9 @@ class Order:
         return {f"{name}_{column.key}": getattr(row, column.key) for column in self.key}
 
     def _parameters(self, name: str) -> sa.Tuple:
-        return sa.tuple_(*(sa.bindparam(f"{name}_{column.key}", type_=column.type) for column in self.key))
+        names = self.names or [column.key for column in self.key]
+        pairs = zip(names, self.key, strict=True)
+        return sa.tuple_(*(sa.bindparam(f"{name}_{own}", type_=column.type) for own, column in pairs))
 
 
 class Cursors:

@@ -1,4 +1,4 @@
-"""Selects that every request asks: SQLAlchemy writes them once, and the driver runs them.
+"""Statements that many requests ask: SQLAlchemy writes them once, and the driver runs them.
 
 What SQLAlchemy does around each execution costs more than what SQLite takes to answer. Whatever is not plain,
 a connection that died, somebody who listens to statements, is left to SQLAlchemy (docs/adr/0015-speed.md).
@@ -10,30 +10,43 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from api.kit import work
 from api.kit.db import READING, db, unasked
 
 Processor = Callable[[Any], Any]
 
 
 class Query:
-    """A select of at most one row."""
+    """A statement that gives one row or none; its columns are attributes of the row."""
 
-    def __init__(self, statement: sa.Select[*tuple[Any, ...]]) -> None:
+    def __init__(self, statement: sa.Select[*tuple[Any, ...]] | ReturningUpdate[*tuple[Any, ...]]) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
     def one_or_none(self, parameters: Mapping[str, Any]) -> Any:
-        """Return the row, whose columns are attributes, or None; raises SQLAlchemy's errors."""
+        """Return the row on a connection that is given back at once; raises SQLAlchemy's errors."""
         engine = db.engines[READING]
-        if not (engine.dispatch.before_cursor_execute or engine.dispatch.after_cursor_execute):
+        if not _is_heard(engine):
             try:
-                return self._on(engine.dialect).run(engine, parameters)
+                with _own_connection(engine) as connection:
+                    return self._on(engine.dialect).read(connection, parameters)
             except sa.exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
         with engine.connect() as connection:
             return connection.execute(self._statement, parameters).one_or_none()
+
+    def in_unit(self, parameters: Mapping[str, Any]) -> Any:
+        """Return the row within the unit of work that writes; raises SQLAlchemy's errors."""
+        db.session.flush()
+        connection = work.connection()
+        if _is_heard(connection.engine):
+            return connection.execute(self._statement, parameters).one_or_none()
+        driver = connection.connection.driver_connection
+        with _errors_of_sqlalchemy(connection.dialect, driver):
+            return self._on(connection.dialect).run(driver, parameters)
 
     def _on(self, dialect: sa.Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -45,7 +58,7 @@ class Query:
 class _Compiled:
     """A select as one dialect says it, and how its values go to the driver and come from it."""
 
-    def __init__(self, statement: sa.Select[*tuple[Any, ...]], dialect: sa.Dialect) -> None:
+    def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self._sql = str(compiled)
         self._order = compiled.positiontup if compiled.positional else None
@@ -55,14 +68,14 @@ class _Compiled:
             for name, bind in compiled.binds.items()
             if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
         }
-        columns = list(statement.selected_columns)
+        columns = list(statement.exported_columns)
         self._row: Any = namedtuple("Row", [str(column.key) for column in columns])  # type: ignore[misc]  # made here
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
 
-    def run(self, engine: sa.Engine, parameters: Mapping[str, Any]) -> Any:
-        with _connection(engine) as connection:
-            row = self._fetch(connection, self._bound(parameters))
+    def run(self, connection: Any, parameters: Mapping[str, Any]) -> Any:
+        """Return the row, on a connection of the driver."""
+        row = connection.execute(self._sql, self._bound(parameters)).fetchone()
         if row is None:
             return None
         values = list(row)
@@ -70,38 +83,56 @@ class _Compiled:
             values[place] = read(values[place])
         return self._row._make(values)
 
+    def read(self, connection: Any, parameters: Mapping[str, Any]) -> Any:
+        """Return the row without a transaction, which would cost PostgreSQL two more round trips."""
+        if self._order is not None:  # the driver of SQLite begins none
+            return self.run(connection, parameters)
+        connection.autocommit = True
+        try:
+            return self.run(connection, parameters)
+        finally:
+            connection.autocommit = False
+
     def _bound(self, parameters: Mapping[str, Any]) -> Any:
         values = {**self._fixed, **parameters}
         for name, process in self._binders.items():
             values[name] = process(values[name])
         return values if self._order is None else [values[name] for name in self._order]
 
-    def _fetch(self, connection: Any, parameters: Any) -> Any:
-        """Return the first row, without a transaction, which would cost PostgreSQL two more round trips."""
-        if self._order is not None:  # the driver of SQLite begins none
-            return connection.execute(self._sql, parameters).fetchone()
-        connection.autocommit = True
-        try:
-            return connection.execute(self._sql, parameters).fetchone()
-        finally:
-            connection.autocommit = False
+
+def _is_heard(engine: sa.Engine) -> bool:
+    return bool(engine.dispatch.before_cursor_execute or engine.dispatch.after_cursor_execute)
 
 
 @contextmanager
-def _connection(engine: sa.Engine) -> Iterator[Any]:
-    """Yield the driver's connection, unasked whether it lives; turns its errors into SQLAlchemy's."""
-    driver_error, pooled, is_lost = engine.dialect.loaded_dbapi.Error, None, False
+def _own_connection(engine: sa.Engine) -> Iterator[Any]:
+    """Yield a connection of the driver for one statement; nobody has asked whether it lives."""
     token = unasked.set(True)
     try:
-        pooled = engine.raw_connection()
-        yield pooled.driver_connection
-    except driver_error as error:
-        connection = None if pooled is None else pooled.driver_connection
-        is_lost = connection is not None and engine.dialect.is_disconnect(error, connection, None)
-        raise sa.exc.DBAPIError.instance(
-            None, None, error, driver_error, True, connection_invalidated=is_lost, dialect=engine.dialect
-        ) from error
+        with _errors_of_sqlalchemy(engine.dialect, None):
+            pooled = engine.raw_connection()
     finally:
         unasked.reset(token)
-        if pooled is not None:
-            (pooled.invalidate if is_lost else pooled.close)()
+    give_back = pooled.close
+    try:
+        with _errors_of_sqlalchemy(engine.dialect, pooled.driver_connection):
+            yield pooled.driver_connection
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            give_back = pooled.invalidate
+        raise
+    finally:
+        give_back()
+
+
+@contextmanager
+def _errors_of_sqlalchemy(dialect: sa.Dialect, connection: Any) -> Iterator[None]:
+    """Turn the driver's errors into SQLAlchemy's, which tell whether the connection is lost."""
+    error_type = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except error_type as error:
+        is_lost = connection is not None and dialect.is_disconnect(error, connection, None)
+        raise sa.exc.DBAPIError.instance(
+            None, None, error, error_type, True, connection_invalidated=is_lost, dialect=dialect
+        ) from error

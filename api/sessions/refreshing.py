@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from api.kit import clock
 from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
+from api.kit.queries import Query
 from api.kit.service import emit, setting
 from api.kit.settings import Limit, Setting, integer, limit
 from api.sessions import tokens
 from api.sessions.endings import LIVE, end, live_at
 from api.sessions.models import Session
 from api.sessions.tokens import InvalidRefreshToken, SignInAgain
-from api.users.models import ACTIVE, User
+from api.users.models import IS_ACTIVE, User
 
 REFRESH_LIMIT = Setting(
     "REFRESH_LIMIT", "Refreshes of one client address (IPv6: /64).", Limit(300, 60), limit
@@ -25,8 +26,8 @@ OVERLAP_SECONDS = Setting(
     "REFRESH_OVERLAP_SECONDS", "For so long an exchanged token gives its successor again, used or not.", 30,
     integer(0, 300),
 )  # fmt: skip
-_OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, User.status == ACTIVE).correlate(Session)
-_ROTATE = (
+_OF_ACTIVE_USER = sa.exists().where(User.id == Session.user_id, IS_ACTIVE).correlate(Session)
+_ROTATE = Query(
     sa.update(Session)
     .where(Session.id == sa.bindparam("session_id"), Session.generation == sa.bindparam("presented"))
     .where(*LIVE, _OF_ACTIVE_USER)
@@ -36,8 +37,7 @@ _ROTATE = (
         rotated_at=sa.bindparam("now", type_=UtcDateTime()),
         last_used_at=sa.bindparam("now", type_=UtcDateTime()),
     )
-    .returning(Session)
-    .execution_options(synchronize_session=False)
+    .returning(*Session.__table__.columns)
 )
 
 
@@ -85,8 +85,8 @@ def read(refresh_token: str) -> tuple[UUID, int]:
         raise
 
 
-def exchange(session_id: UUID, generation: int) -> Session:
-    """Return the session, with the generation whose tokens the holder of a generation's token gets.
+def exchange(session_id: UUID, generation: int) -> Any:
+    """Return the session's row, with the generation whose tokens the holder of a generation's token gets.
 
     The current one is exchanged for the next. The one before it gives the current one again: as long as
     that was never used, for its answer may be lost, and for a while after, for two tabs may ask at
@@ -94,7 +94,7 @@ def exchange(session_id: UUID, generation: int) -> Session:
     """
     live = live_at(clock.now())
     presented = {"session_id": session_id, "presented": generation}
-    return db.session.scalar(_ROTATE, presented | live) or _not_rotated(session_id, generation, live)
+    return _ROTATE.in_unit(presented | live) or _not_rotated(session_id, generation, live)
 
 
 def _not_rotated(session_id: UUID, generation: int, live: dict[str, Any]) -> Session:

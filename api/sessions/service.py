@@ -26,7 +26,7 @@ from api.sessions.refreshing import RefreshTokenReuse as RefreshTokenReuse  # fo
 from api.sessions.tokens import SignInAgain
 from api.users import credentials, roles, signing_up
 from api.users import service as users
-from api.users.models import ACTIVE, User
+from api.users.models import IS_ACTIVE, User
 from api.users.service import UserDeleted, UsersImported
 from api.users.standing import UserSuspended
 
@@ -68,7 +68,7 @@ _CALLER = Query(
     )
     .join_from(Session, User, User.id == Session.user_id)
     .where(Session.id == sa.bindparam("session_id"), User.id == sa.bindparam("user_id"))
-    .where(User.status == ACTIVE, *LIVE)
+    .where(IS_ACTIVE, *LIVE)
 )
 _NOTE_USE = (
     sa.update(Session)
@@ -329,7 +329,7 @@ def _end_surplus(user_id: UUID) -> None:
     end(user_id, Session.id.in_(live.offset(setting(SESSIONS_PER_USER))), reason="evicted")
 
 
-def _with_tokens(key: Key, session: Session, user: User) -> dict[str, Any]:
+def _with_tokens(key: Key, session: Any, user: Any) -> dict[str, Any]:
     access = tokens.make_access_token(
         key,
         user.id,
@@ -354,7 +354,7 @@ def _with_tokens(key: Key, session: Session, user: User) -> dict[str, Any]:
     }
 
 
-def _described(session: Session, current: UUID | None) -> dict[str, Any]:
+def _described(session: Any, current: UUID | None) -> dict[str, Any]:
     idle_end = session.last_used_at + timedelta(seconds=setting(IDLE_SECONDS))
     return {
         "id": session.id,

@@ -21,7 +21,7 @@ from api.kit.pages import Cursors, Order, Page
 from api.kit.searching import contains, needle
 from api.users import searching
 from api.users.identifiers import comparable
-from api.users.models import ACTIVE, LISTED, RoleMember, User
+from api.users.models import ACTIVE, IS_ACTIVE, LISTED, RoleMember, User
 from api.users.searching import BY_TRIGRAMS, RARE, SOME_MATCHES, Position
 from api.users.service import ROW
 
@@ -30,11 +30,15 @@ GLANCE = 1_000  # users among whom a search looks for what is common
 SAMPLE = 1_000  # users by whom SQLite estimates
 _KEY: tuple[InstrumentedAttribute[Any], ...] = (User.created_at, User.id)
 _ORDERS = {"created_at": Order(_KEY, descending=False), "-created_at": Order(_KEY, descending=True)}
+_MEMBER_KEY: tuple[InstrumentedAttribute[Any], ...] = (RoleMember.created_at, RoleMember.user_id)
+_MEMBER_ORDERS = {
+    sort: Order(_MEMBER_KEY, order.descending, names=("created_at", "id")) for sort, order in _ORDERS.items()
+}
 _UNIQUE = {"email", "username"}
 _BOUNDS = {"created_after", "created_before"}
 _FILTERS: dict[str, sa.ColumnElement[Any]] = {
     **LISTED,
-    ACTIVE: User.status == ACTIVE,
+    ACTIVE: IS_ACTIVE,
     "email": User.email_key == sa.bindparam("email"),
     "username": User.username_key == sa.bindparam("username"),
     "created_after": User.created_at >= sa.bindparam("created_after"),
@@ -44,8 +48,12 @@ _FILTERS: dict[str, sa.ColumnElement[Any]] = {
     "role": sa.exists().where(RoleMember.role == sa.bindparam("role"), RoleMember.user_id == User.id),
     "q": contains(User.search_text, sa.bindparam("q", type_=sa.Text())),
 }
-_MEMBERS = sa.select(RoleMember.user_id).where(RoleMember.role == sa.bindparam("role"))
-_BY_ROLE = User.id.in_(_MEMBERS)
+_OF_MEMBERS: dict[str, sa.ColumnElement[Any]] = {
+    "role": RoleMember.role == sa.bindparam("role"),
+    "created_after": RoleMember.created_at >= sa.bindparam("created_after"),
+    "created_before": RoleMember.created_at < sa.bindparam("created_before"),
+}
+_MEMBERS = sa.select(RoleMember.user_id).where(_OF_MEMBERS["role"])
 _SOME_MEMBERS = sa.select(sa.func.count()).select_from(_MEMBERS.limit(sa.bindparam("most")).subquery())
 _ROWID = sa.literal_column("users.rowid", sa.Integer())
 
@@ -105,12 +113,10 @@ class _Search:
         """Return the rows that were found, and after whom to look on when there was more to look at."""
         if self._names & _UNIQUE:
             return work.read_all(_unique(self._names), self._parameters), None
-        if "role" in self._names and _number(_SOME_MEMBERS, _some(self._parameters)) <= RARE:
-            return self._sorted("role"), None
         index = _index_of(self._names)
         if index == self._names:
             return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
-        if "q" in self._names:
+        if "q" in self._names and "role" not in self._names:
             return self._next_matches() if _backend() == "sqlite" else self._glance(index)
         return self._walk(index, WINDOW)
 
@@ -118,7 +124,7 @@ class _Search:
         """Look at the next users whom SQLite's index finds."""
         descending, is_all_asked = _ORDERS[self._sort].descending, self._names == {"q"}
         self._parameters, end = searching.next_matches(self._parameters, descending, is_all_asked)
-        return self._sorted("q"), end
+        return self._sorted(), end
 
     def _glance(self, index: Names) -> tuple[Rows, sa.Row[Any] | None]:
         """Look at the first users; where too few of them fit, go by PostgreSQL's index, or look at more."""
@@ -129,12 +135,12 @@ class _Search:
         fills_a_page = len(rows) * WINDOW >= most * GLANCE  # if those who follow are like those seen
         if not fills_a_page and (pattern := searching.rare_pattern(self._parameters["q"])):
             self._parameters["pattern"] = pattern
-            return self._sorted("q"), None
+            return self._sorted(), None
         return self._walk(index, WINDOW)
 
-    def _sorted(self, name: str) -> Rows:
-        """Return the rows by the index of a filter that finds few users, in another order."""
-        return work.read_all(_rare(self._names, self._sort, self._bounds, name, _backend()), self._parameters)
+    def _sorted(self) -> Rows:
+        """Return the rows by the index of trigrams, which has to find few users."""
+        return work.read_all(_rare(self._names, self._sort, self._bounds, _backend()), self._parameters)
 
     def _walk(self, index: Names, window: int) -> tuple[Rows, sa.Row[Any] | None]:
         """Look at so many of the users that an index has in order.
@@ -155,11 +161,15 @@ def _names(values: Mapping[str, Any]) -> Names:
 
 def _index_of(names: Names) -> Names:
     """Return the filters that the best index in the list's order knows."""
-    rarest_first = (name for name in LISTED if name in names)
+    rarest_first = (name for name in ("role", *LISTED) if name in names)
     return names & {next(rarest_first, ""), *_BOUNDS}
 
 
 # Statements are built once for each set of filters: building one costs more than running it.
+
+
+def _order(index: Names, sort: str) -> Order:
+    return (_MEMBER_ORDERS if "role" in index else _ORDERS)[sort]
 
 
 def _within(index: Names, sort: str, bounds: Names) -> list[Any]:
@@ -167,10 +177,10 @@ def _within(index: Names, sort: str, bounds: Names) -> list[Any]:
 
     A bound leaves nothing to ask to the filter by time on its side, which could only mislead SQLite.
     """
-    order = _ORDERS[sort]
+    order, filters = _order(index, sort), _OF_MEMBERS if "role" in index else _FILTERS
     sides = ("created_before", "created_after") if order.descending else ("created_after", "created_before")
     implied = {side for side, bound in zip(sides, ("after", "end"), strict=True) if bound in bounds}
-    fitting: list[Any] = [_FILTERS[name] for name in sorted(index - implied)]
+    fitting: list[Any] = [filters[name] for name in sorted(index - implied)]
     if "after" in bounds:
         fitting.append(order.beyond("after"))
     if "end" in bounds:
@@ -198,23 +208,25 @@ def _first(names: Names, sort: str, bounds: Names) -> sa.Select[Any]:
     """Return the first users within the bounds whom all fits."""
     index = _index_of(names)
     fitting = [*_within(index, sort, bounds), *_aside(_filters(names - index))]
-    return sa.select(*ROW).where(*fitting).order_by(*_ORDERS[sort].by).limit(sa.bindparam("most"))
+    found = sa.select(*ROW).where(*fitting).order_by(*_order(index, sort).by).limit(sa.bindparam("most"))
+    return found.join(RoleMember, RoleMember.user_id == User.id) if "role" in index else found
 
 
 @lru_cache
 def _last(index: Names, sort: str, bounds: Names) -> sa.Select[Any]:
     """Return the position of the last user to look at."""
-    walked = sa.select(*_KEY).where(*_within(index, sort, bounds)).order_by(*_ORDERS[sort].by)
+    order = _order(index, sort)
+    place = [column.label(name) for column, name in zip(order.key, ("created_at", "id"), strict=True)]
+    walked = sa.select(*place).where(*_within(index, sort, bounds)).order_by(*order.by)
     return walked.limit(1).offset(sa.bindparam("skipped"))
 
 
 @lru_cache
-def _rare(names: Names, sort: str, bounds: Names, name: str, backend: str) -> sa.Select[Any]:
-    """Return the first users within the bounds whom all fits, found by the index of one filter and sorted."""
-    finding = _BY_ROLE if name == "role" else BY_TRIGRAMS[backend]
-    others = _aside(_within(names - {"role"} if name == "role" else names, sort, bounds))
+def _rare(names: Names, sort: str, bounds: Names, backend: str) -> sa.Select[Any]:
+    """Return the first users within the bounds whom all fits, found by trigrams and sorted."""
+    others = _aside(_within(names, sort, bounds))
     # The offset of nothing keeps the databases from walking along the order until they have found enough.
-    found = sa.select(*_KEY).where(finding, *others).offset(0).subquery()
+    found = sa.select(*_KEY).where(BY_TRIGRAMS[backend], *others).offset(0).subquery()
     order = [column.desc() if _ORDERS[sort].descending else column.asc() for column in found.c]
     first = sa.select(found.c.id).order_by(*order).limit(sa.bindparam("most"))
     return sa.select(*ROW).where(User.id.in_(first)).order_by(*_ORDERS[sort].by)

@@ -119,11 +119,22 @@ class Role(Base):
     __mapper_args__ = {"version_id_col": version}
 
 
+# Spelt out: a parameter would make SQLite plan anew at each execution, for the partial indexes by status.
+IS_ACTIVE = User.status == sa.literal_column(f"'{ACTIVE}'", sa.String())
+
+
 class RoleMember(Base):
-    """That a user has a role: the same as `User.roles` says, in the form to search by."""
+    """That a user has a role: the same as `User.roles` says, in the form to search by.
+
+    `created_at` is when the user was created, for the list is in that order.
+    """
 
     __tablename__ = "role_members"
-    __table_args__ = (sa.Index("ix_role_members_user_id", "user_id"),)
+    __table_args__ = (
+        sa.Index("ix_role_members_user_id", "user_id"),
+        sa.Index("ix_role_members_role_created_at_user_id", "role", "created_at", "user_id"),
+    )
 
     role: Mapped[str] = mapped_column(sa.String(40), primary_key=True)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[datetime]

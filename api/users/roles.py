@@ -1,6 +1,7 @@
 """What roles allow, who has which, and that somebody always administers."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -9,9 +10,17 @@ from api.kit import work
 from api.kit.db import among, db
 from api.kit.problems import NotFound, PermissionDenied, Problem
 from api.kit.service import service
-from api.users.models import ACTIVE, Role, RoleMember, User
+from api.users.models import ACTIVE, IS_ACTIVE, Role, RoleMember, User
 
 ADMIN = "admin"  # the built-in role that has every permission
+
+
+_ADD_MEMBER = sa.insert(RoleMember).from_select(
+    ["role", "user_id", "created_at"],
+    sa.select(sa.bindparam("of_role", type_=sa.String()), User.id, User.created_at).where(
+        User.id == sa.bindparam("of_user_id")
+    ),
+)
 
 
 class LastAdministrator(Problem):
@@ -75,16 +84,22 @@ def note_members(user_id: UUID, names: Iterable[str], *, before: Iterable[str] =
         left = sa.delete(RoleMember).where(RoleMember.user_id == user_id, RoleMember.role.in_(gone))
         db.session.execute(left)
     if come := now - then:
-        db.session.execute(sa.insert(RoleMember), [{"role": role, "user_id": user_id} for role in come])
+        _add_members({"of_role": role, "of_user_id": user_id} for role in come)
 
 
 def note_members_of(users: Mapping[UUID, Iterable[str]]) -> None:
     """Note which roles users have from now on, whatever they had: for many at once."""
     left = sa.delete(RoleMember).where(among(RoleMember.user_id, users))
     db.session.execute(left.execution_options(synchronize_session=False))
-    come = [{"role": role, "user_id": user_id} for user_id, names in users.items() for role in set(names)]
-    if come:
-        db.session.execute(sa.insert(RoleMember), come)
+    _add_members(
+        {"of_role": role, "of_user_id": user_id} for user_id, names in users.items() for role in set(names)
+    )
+
+
+def _add_members(come: Iterable[dict[str, Any]]) -> None:
+    if members := list(come):
+        db.session.flush()  # the users are to be there
+        db.session.connection().execute(_ADD_MEMBER, members)
 
 
 def keep_an_administrator(user: User) -> None:
@@ -98,7 +113,7 @@ def keep_an_administrator(user: User) -> None:
     others = (
         sa.select(sa.literal(1))
         .join_from(RoleMember, User, User.id == RoleMember.user_id)
-        .where(RoleMember.role == ADMIN, User.id != user.id, User.status == ACTIVE)
+        .where(RoleMember.role == ADMIN, User.id != user.id, IS_ACTIVE)
     )
     if db.session.scalar(others.limit(1)) is None:
         raise LastAdministrator()

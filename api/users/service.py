@@ -14,6 +14,7 @@ from api.kit.conditional import Precondition
 from api.kit.db import UtcDateTime, db, refusing_duplicates
 from api.kit.events import Event
 from api.kit.problems import NotFound, Problem, ValidationFailed
+from api.kit.queries import Query
 from api.kit.service import emit, service
 from api.kit.validation import refuse
 from api.users import identifiers, roles
@@ -132,7 +133,7 @@ _PROFILE = {
     if name not in ("password_hash", "search_text", "version") and not name.endswith(("_key", "_skeleton"))
 }
 # Built once: building it costs more than SQLite takes to answer it.
-_TOUCH = (
+_TOUCH = Query(
     sa.update(User)
     .where(
         User.id.in_(
@@ -140,8 +141,7 @@ _TOUCH = (
         )
     )
     .values(last_seen_at=sa.bindparam("now", type_=UtcDateTime()))
-    .returning(User)
-    .execution_options(synchronize_session=False, populate_existing=True)
+    .returning(*ROW)
 )
 
 
@@ -290,13 +290,12 @@ def require_power(held: frozenset[str], user: User) -> None:
     roles.require(held, roles.permissions_of(user.roles))
 
 
-def touch(user_id: UUID) -> User:
-    """Note that the user was here now, and return them.
+def touch(user_id: UUID) -> Any:
+    """Note that the user was here now, and return their row.
 
     Nothing is noted while somebody is changing the user: to wait could be a deadlock.
     """
-    seen = db.session.scalar(_TOUCH, {"user_id": user_id, "now": clock.now()})
-    return seen or get(user_id)
+    return _TOUCH.in_unit({"user_id": user_id, "now": clock.now()}) or get(user_id)
 
 
 def apply(user: User, changes: Mapping[str, Any]) -> User:

@@ -16,6 +16,7 @@ from api.kit import work
 from api.kit.db import db
 from api.kit.one_time import OneTimeToken
 from api.sessions.models import Session
+from api.users import roles
 from api.users.models import RoleMember, User
 from tests.support.workers import Nursery, workers
 
@@ -102,5 +103,5 @@ def _users(app: Flask, number: int, *, days: int) -> set[UUID]:
         db.session.execute(sa.insert(Session), [session | {"id": uuid4(), "user_id": one} for one in ids])
         tokens = [token | {"id": uuid4(), "user_id": one, "digest": one.bytes * 2} for one in ids]
         db.session.execute(sa.insert(OneTimeToken), tokens)
-        db.session.execute(sa.insert(RoleMember), [{"role": "role", "user_id": one} for one in ids])
+        roles.note_members_of({one: ["role"] for one in ids})
     return set(ids)

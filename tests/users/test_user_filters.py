@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from api.kit import work
-from api.users import listing, roles, searching
+from api.users import listing, roles
 from api.users.models import ACTIVE, DELETED, SUSPENDED
 from tests.support.clients import Person, new_person
 from tests.support.population import add_users
@@ -114,7 +114,6 @@ def staff(app: Flask, people: dict[str, dict[str, Any]]) -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("rare", [searching.RARE, 2], ids=["few", "many"])
 @pytest.mark.parametrize("sort", SORTS)
 def test_who_has_a_role_is_met_by_a_walk(
     admin: Person,
@@ -122,10 +121,7 @@ def test_who_has_a_role_is_met_by_a_walk(
     staff: list[str],
     window: int,
     sort: str,
-    rare: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listing, "RARE", rare)
     for query in [{}, *QUERIES]:
         seen = ids_on(pages(admin, role="staff", limit=3, sort=sort, **query))
         expected = sorted(
