@@ -102,7 +102,7 @@ def _plan(app: Flask, asked: Statement) -> str:
         ({"role": "staff"}, BY_ROLE),
         ({"role": "staff", "status": "active"}, BY_ROLE),
         (
-            {"role": "staff", "q": "common", "created_after": RECENT},
+            {"role": "staff", "created_after": RECENT, "email_verified": "true"},
             "ix_role_members_role_created_at_user_id",
         ),
         ({"q": "common"}, CREATED),
