@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-.PHONY: help serve test test-long test-browser fuzz check openapi docs lock bench migration clean
+.PHONY: help serve test test-long test-browser fuzz check openapi docs lock bench bench-peers migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -69,8 +69,12 @@ openapi docs: .venv/.dev  ## Take the examples; write openapi.yaml, docs/problem
 migration: .venv/.dev  ## Write the next migration: make migration MESSAGE='Add a table'
 	@$(BIN)/python -m migrations "$(MESSAGE)"
 
-bench: .venv/.dev  ## Measure what requests cost
-	@$(BIN)/python -m benchmarks.requests
+bench: .venv/.dev  ## Measure what requests cost, beside the peers that are installed; write docs/performance
+	@$(BIN)/python -m benchmarks.performance $(ARGS)
+
+bench-peers: .venv/.dev  ## Install the peers into PEERS_HOME (.peers) and fill their databases; then `make bench`
+	@$(BIN)/python -m benchmarks.peers
+	@$(BIN)/python -m benchmarks.performance $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate

@@ -1,4 +1,4 @@
-"""A chart as SVG, both axes logarithmic: little enough to need no library."""
+"""Charts as SVG: little enough to need no library."""
 
 import math
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ class Line:
 
 
 def chart(title: str, x_name: str, y_name: str, lines: Sequence[Line]) -> str:
-    """Return an SVG document; the second half of the lines is dashed, in the colours of the first."""
+    """Return a chart with logarithmic axes; the second half of the lines is dashed, in the same colours."""
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     x_axis = _Axis(xs, _LEFT, _WIDTH - _RIGHT)
     y_axis = _Axis(ys, _HEIGHT - _BOTTOM, _TOP)
     half = (len(lines) + 1) // 2
     parts = [
-        _text(_LEFT, 26, title, size=16),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 16, x_name, anchor="middle"),
-        f'<g transform="rotate(-90 18 {_HEIGHT / 2})">{_text(18, _HEIGHT / 2, y_name, anchor="middle")}</g>',
+        text(_LEFT, 26, title, size=16),
+        text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 16, x_name, anchor="middle"),
+        f'<g transform="rotate(-90 18 {_HEIGHT / 2})">{text(18, _HEIGHT / 2, y_name, anchor="middle")}</g>',
     ]
     for x in x_axis.ticks:
         place = x_axis.place(x)
         parts += [_rule(place, _TOP, place, _HEIGHT - _BOTTOM)]
-        parts += [_text(place, _HEIGHT - _BOTTOM + 18, f"{x:,.0f}", anchor="middle")]
+        parts += [text(place, _HEIGHT - _BOTTOM + 18, f"{x:,.0f}", anchor="middle")]
     for y in y_axis.ticks:
         place = y_axis.place(y)
-        parts += [_rule(_LEFT, place, _WIDTH - _RIGHT, place), _text(_LEFT - 8, place + 4, f"{y:g}", "end")]
+        parts += [_rule(_LEFT, place, _WIDTH - _RIGHT, place), text(_LEFT - 8, place + 4, f"{y:g}", "end")]
     for number, line in enumerate(lines):
         style = f'stroke="{_COLOURS[number % half % len(_COLOURS)]}" stroke-width="2" fill="none"'
         style += ' stroke-dasharray="6 4"' * (number >= half)
@@ -44,13 +44,18 @@ def chart(title: str, x_name: str, y_name: str, lines: Sequence[Line]) -> str:
         key, beside = _TOP + 20 * number, _WIDTH - _RIGHT + 20
         parts += [f'<polyline points="{path}" {style}/>']
         parts += [f'<polyline points="{beside},{key} {beside + 28},{key}" {style}/>']
-        parts += [_text(beside + 36, key + 4, line.name)]
+        parts += [text(beside + 36, key + 4, line.name)]
+    return document(_WIDTH, _HEIGHT, title, parts)
+
+
+def document(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    """Return an SVG document of parts, on white: it is looked at on dark pages as well."""
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             'font-family="sans-serif" role="img">',
             f"<title>{escape(title)}</title>",
-            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
+            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
             *parts,
             "</svg>\n",
         ]
@@ -73,5 +78,15 @@ def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#dddddd"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}">{escape(text)}</text>'
+def text(
+    x: float,
+    y: float,
+    words: str,
+    anchor: str = "start",
+    size: int = 12,
+    weight: str = "normal",
+    fill: str = "#000000",
+) -> str:
+    """Return words as SVG; `x` is where they start, or end, as `anchor` says."""
+    style = f'font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'

@@ -2,14 +2,13 @@
 
     python -m benchmarks.doors                    both, on SQLite and PostgreSQL, about a minute
     python -m benchmarks.doors --pairs 50 --seconds 3
-    python -m benchmarks.doors --fastapi-users VENV/bin/python    the flood there as well
 
 The first part sends pairs of requests, one for somebody who has an account and one for nobody, in
 random order, and compares their times: the difference of the medians, and the two-sided p of Mann and
 Whitney's test, which is small when the times differ. The second part reads one's own profile while
 64 connections sign in (those that come too many at once are answered 503), and compares the p99 with
-that of a quiet service, and the memory of its processes before and after. With the Python of a virtual
-environment that has fastapi-users, `uvicorn[standard]` and aiosqlite, one of its services stands beside.
+that of a quiet service, and the memory of its processes before and after. Where `python -m benchmarks.peers
+fastapi-users` has installed it, a service of fastapi-users stands beside.
 The service runs on one core and the clients on another. Progress goes to stderr, tables to stdout.
 """
 
@@ -25,29 +24,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
-from urllib.parse import urlencode
 
 from benchmarks import tessera
-from benchmarks.measuring import (
-    Dialogue,
-    Repeat,
-    Reply,
-    Server,
-    family,
-    http_request,
-    load,
-    markdown,
-    percentile,
-    report,
-    running,
-    two_cores,
-)
+from benchmarks.client import Dialogue, Repeat, Reply, http_request, load
+from benchmarks.measuring import Server, markdown, percentile, report, two_cores
+from benchmarks.peers.apps.common import username
+from benchmarks.peers.catalogue import PEERS
 from benchmarks.postgresql import own_database
-from benchmarks.tessera import Person, bearer
+from benchmarks.systems import Dialect, System, sign_in
+from benchmarks.tessera import TESSERA
+from benchmarks.workloads import SigningIn
 
 FLOOD = 64  # connections that sign in
-JSON = {"Content-Type": "application/json"}
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+READER, CROWD = 2, 3  # the numbers of those who read, and who sign in
 WIDE = "1000000 per minute"
 Door = Callable[[str], bytes]
 
@@ -70,7 +59,7 @@ DOORS: dict[str, tuple[Door, int]] = {
 }
 
 
-class SignInOrWait(tessera.SignIn):
+class SigningInOrWaiting(SigningIn):
     """Signs the same person in, or is told to come later."""
 
     def is_right(self, reply: Reply) -> bool:
@@ -78,24 +67,11 @@ class SignInOrWait(tessera.SignIn):
 
 
 @contextmanager
-def fastapi_users(python: str, folder: Path, core: int) -> Iterator[tuple[Server, Dialogue, Dialogue]]:
-    """Yield a service of fastapi-users, who reads their own profile there, and who signs in."""
-    command = (
-        "-m",
-        "uvicorn",
-        "benchmarks.peers.fastapi_users_app:app",
-        "--port",
-        "{port}",
-        "--no-access-log",
-    )
-    environ = {"PATH": os.environ["PATH"], "PEER_DATABASE": str(folder / "peer.db"), "PORT": "{port}"}
-    with running(command, environ, core, ready="/openapi.json", python=python) as server:
-        details = {"email": "person-0@example.com", "password": tessera.PASSWORD}
-        server.call("POST", "/auth/register", json.dumps(details).encode(), JSON)
-        form = urlencode({"username": details["email"], "password": tessera.PASSWORD}).encode()
-        answer = json.loads(server.call("POST", "/auth/login", form, FORM).body)
-        reader = Repeat(http_request("GET", "/users/me", bearer(answer["access_token"])))
-        yield server, reader, Repeat(http_request("POST", "/auth/login", FORM, form))
+def fastapi_users() -> Iterator[list[System]]:
+    """Yield fastapi-users on SQLite, nothing unless it is installed."""
+    [peer] = [peer for peer in PEERS if peer.name == "fastapi-users"]
+    with peer.systems() as found:
+        yield [system for system in found if system.storage == "SQLite"]
 
 
 @contextmanager
@@ -115,11 +91,11 @@ def services(core: int) -> Iterator[dict[str, Server]]:
 
 def compare_times(server: Server, door: Door, status: int, pairs: int) -> tuple[float, float, float]:
     """Return the median seconds for a known and an unknown person, and the p of their difference."""
-    known, nobody = door("person-0"), door("somebody-else")
+    known, nobody = door(username(READER)), door("somebody-else")
     times: dict[bytes, list[float]] = {known: [], nobody: []}
     for _ in range(pairs):
         for request in random.sample((known, nobody), 2):
-            times[request] += load(server, [Repeat(request, status)], 0)
+            times[request] += load(server.port, [Repeat(request, status)], 0)
     return statistics.median(times[known]), statistics.median(times[nobody]), p_of(*times.values())
 
 
@@ -133,31 +109,21 @@ def p_of(first: Sequence[float], second: Sequence[float]) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def flood(name: str, server: Server, reader: Dialogue, crowd: list[Dialogue], seconds: float) -> list[str]:
+def flood(name: str, server: Server, dialect: Dialect, seconds: float) -> list[str]:
     """Return a service's row: the p99 of a reader, quiet and in a flood, and the MiB before and in it."""
-    report(f"{name}: {len(crowd)} connections sign in")
-    load(server, [reader], 0.5)
-    quiet, before = percentile(load(server, [reader], seconds), 0.99), memory(server)
-    thread = Thread(target=load, args=(server, crowd, seconds + 1))
+    report(f"{name}: {FLOOD} connections sign in")
+    reader = Repeat(dialect.profile(sign_in(server, dialect, READER).access))
+    crowd: list[Dialogue] = [SigningInOrWaiting(dialect, [CROWD]) for _ in range(FLOOD)]
+    load(server.port, [reader], 0.5)
+    quiet, before = percentile(load(server.port, [reader], seconds), 0.99), server.memory()
+    thread = Thread(target=load, args=(server.port, crowd, seconds + 1))
     thread.start()
     time.sleep(0.5)
-    flooded = percentile(load(server, [reader], seconds), 0.99)
-    after = memory(server)
+    flooded = percentile(load(server.port, [reader], seconds), 0.99)
+    after = server.memory()
     thread.join()
     figures = (quiet * 1000, flooded * 1000, flooded / quiet)
     return [name, *(f"{figure:.1f}" for figure in figures), f"{before:.0f}", f"{after:.0f}"]
-
-
-def profile_of(server: Server, person: Person) -> Dialogue:
-    """Return who reads a person's own profile again and again."""
-    headers = bearer(tessera.sign_in(server, person)["access_token"])
-    return Repeat(http_request("GET", "/v1/users/me", headers))
-
-
-def memory(server: Server) -> float:
-    """Return the resident MiB of a server's processes."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family(server.process.pid))
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> None:
@@ -166,14 +132,13 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=200, help="pairs of requests (%(default)s)")
     parser.add_argument("--seconds", type=float, default=8, help="of each flood (%(default)s)")
-    parser.add_argument("--fastapi-users", metavar="PYTHON", help="of an environment that has it")
     options = parser.parse_args()
     server_core, client_core = two_cores()
     os.sched_setaffinity(0, {client_core})
     told, flooded = [], []
     with services(server_core) as found:
         for name, server in found.items():
-            crowds, reads = tessera.sign_up(server, 2)
+            tessera.sign_up(server, (READER, CROWD))
             for door, (make, status) in DOORS.items():
                 report(f"{name}: {options.pairs} pairs at {door}")
                 known, nobody, p = compare_times(server, make, status, options.pairs)
@@ -183,17 +148,11 @@ def main() -> None:
                     f"{(known / nobody - 1) * 100:+.1f} %",
                 )
                 told.append((door, name, *cells, f"{p:.2f}"))
-            crowd: list[Dialogue] = [SignInOrWait(crowds) for _ in range(FLOOD)]
-            row = flood(f"Tessera, {name}", server, profile_of(server, reads), crowd, options.seconds)
-            flooded.append(row)
-    if options.fastapi_users:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            fastapi_users(options.fastapi_users, Path(folder), server_core) as (server, reader, signing_in_),
-        ):
-            flooded.append(
-                flood("fastapi-users, SQLite", server, reader, [signing_in_] * FLOOD, options.seconds)
-            )
+            flooded.append(flood(f"Tessera, {name}", server, TESSERA, options.seconds))
+    with fastapi_users() as peers:
+        for peer in peers:
+            with peer.started(server_core) as server:
+                flooded.append(flood(str(peer), server, peer.dialect, options.seconds))
     print(markdown("llrrrr", ("door", "on", "known ms", "unknown ms", "difference", "p"), told))
     print(
         markdown(

@@ -4,7 +4,7 @@
     python -m benchmarks.layers --rounds 1 --seconds 1   a look
 
 Each rung adds one layer to the one before, from a bare WSGI callable to the whole request on SQLite,
-and every rung is served and measured in the same way, as `benchmarks.requests` does: one process on
+and every rung is served and measured in the same way, as `benchmarks.performance` does: one process on
 one core, 8 keep-alive connections on another, interleaved rounds. A rung's cost is that of its least
 disturbed round: the difference of two medians would be mostly what else the machine did. A second
 table holds single steps, measured inside this process by one thread; under load, where threads wait
@@ -46,17 +46,18 @@ from api.users import service as users
 from api.users import signing_up
 from api.users.models import User
 from benchmarks import tessera
+from benchmarks.client import Repeat, http_request
 from benchmarks.measuring import (
-    Repeat,
     Server,
-    http_request,
     markdown,
     measure,
     report,
     running,
     two_cores,
 )
-from benchmarks.tessera import bearer
+from benchmarks.peers.apps.common import PASSWORD
+from benchmarks.systems import bearer, sign_in
+from benchmarks.tessera import TESSERA
 from schemas.base import NoParameters
 from schemas.health import HealthAnswer
 from schemas.users import UserAnswer, UserPath
@@ -232,8 +233,8 @@ def _serving(factory: str, environ: dict[str, str], core: int, ready: str) -> An
 
 
 def _signed_in(server: Server) -> dict[str, str]:
-    person = tessera.sign_up(server, 1)[0]
-    return bearer(tessera.sign_in(server, person)["access_token"])
+    tessera.sign_up(server, [1])
+    return bearer(sign_in(server, TESSERA, 1).access)
 
 
 def _large(name: str, server: Server, path: str, headers: dict[str, str]) -> Rung:
@@ -266,10 +267,10 @@ def steps(environ: dict[str, str], log: Path) -> dict[str, float]:
 
 def _user_and_token() -> tuple[User, str]:
     with work.writing():
-        user = signing_up.sign_up(password=tessera.PASSWORD, username="step", email="step@example.com")
+        user = signing_up.sign_up(password=PASSWORD, username="step", email="step@example.com")
     with work.writing():
         device = sessions.Device("127.0.0.1", None)
-        return user, sessions.sign_in("step", tessera.PASSWORD, None, device)["access_token"]
+        return user, sessions.sign_in("step", PASSWORD, None, device)["access_token"]
 
 
 def _steps(user: User, token: str) -> dict[str, Callable[[], object]]:

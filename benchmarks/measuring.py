@@ -1,90 +1,49 @@
-"""What the benchmarks share: pinned servers and their CPU time, a load client, tables."""
+"""What the benchmarks share: pinned servers, their CPU time and memory, tables."""
 
-import http.client
 import os
-import selectors
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO
+
+from benchmarks.client import PATIENCE, Dialogue, Reply, ask, http_request, load
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 5.0  # seconds that an honest client waits for an answer
 START_SECONDS = 20
 WARM_UP = 0.5  # seconds of load before each measurement
 
 
 @dataclass(frozen=True)
-class Reply:
-    """One answer of a server; the names of its headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Dialogue(Protocol):
-    """What one connection says, again and again."""
-
-    def request(self) -> bytes:
-        """Return the next request."""
-
-    def is_right(self, reply: Reply) -> bool:
-        """Tell whether the answer to the last request is the right one."""
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """The same request each time; the status must be `status`, and the body `body` unless that is None."""
-
-    sent: bytes
-    status: int = 200
-    body: bytes | None = None
-
-    def request(self) -> bytes:
-        return self.sent
-
-    def is_right(self, reply: Reply) -> bool:
-        return reply.status == self.status and self.body in (None, reply.body.strip())
-
-
-@dataclass(frozen=True)
 class Server:
-    """A server in processes of its own, answering on `port`."""
+    """A server in processes of its own, answering on `port`, `start` seconds after it was started."""
 
     process: subprocess.Popen[bytes]
     port: int
+    log: BinaryIO
+    start: float = 0.0
 
     def call(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = PATIENCE,
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Return the answer to one request on a new connection; raises OSError or HTTPException."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            client.request(method, path, body, dict(headers or {}))
-            answer = client.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, found, answer.read())
-        finally:
-            client.close()
+        """Return the answer to one request on a new connection; raises OSError."""
+        return self.ask(http_request(method, path, headers, body))
+
+    def ask(self, request: bytes) -> Reply:
+        """Return the answer to a request as it goes over the wire; raises OSError."""
+        return ask(self.port, request)
 
     def get(self, path: str) -> int | None:
         """Return the status of a GET on a new connection, None without an answer in time."""
         try:
-            return self.call("GET", path).status
-        except (OSError, http.client.HTTPException):
+            return ask(self.port, http_request("GET", path), PATIENCE).status
+        except OSError:
             return None
 
     def connect(self) -> socket.socket:
@@ -95,22 +54,47 @@ class Server:
         """Return the microseconds that all its processes have used, ended children included."""
         return sum(cpu_of(pid) for pid in family(self.process.pid))
 
+    def memory(self) -> float:
+        """Return the MiB that its processes hold."""
+        return memory_of(family(self.process.pid))
+
+    def said(self) -> str:
+        """Return the end of its output."""
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")[-2000:]
+
+    def settle(self) -> None:
+        """Wait until it does nothing any more, for three seconds at most."""
+        before, deadline = self.cpu(), time.monotonic() + 3
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = self.cpu()
+            if now - before < 15_000:  # CPU time comes in ticks of 10,000 us
+                return
+            before = now
+
 
 @dataclass(frozen=True)
 class Sample:
     """What one measurement found.
 
-    `microseconds` is the servers' CPU time a request, `latencies` are in seconds, and `answers`
-    counts those of the warming-up as well.
+    `microseconds` is the server's CPU time a request and `database_microseconds` that of the database
+    where it can be seen; `latencies` are in seconds, and all answers took `seconds`.
     """
 
     microseconds: float
+    database_microseconds: float | None
     latencies: Sequence[float]
-    answers: int
+    seconds: float
 
     def percentile(self, part: float) -> float:
         """Return a percentile of the latencies, in milliseconds."""
         return percentile(self.latencies, part) * 1000
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds
 
 
 def cpu_of(pid: int) -> float:
@@ -129,6 +113,20 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def memory_of(pids: Sequence[int]) -> float:
+    """Return the MiB that processes hold: their own pages, and the files that the largest of them maps.
+
+    PSS would divide the pages of a library by all that map it, the other servers among them.
+    """
+    own, files = 0, [0]
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        kib = {name: int(size) for name, size, _ in map(str.split, lines)}
+        own += kib["Pss_Anon:"] + kib["Pss_Shmem:"]
+        files.append(kib["Rss:"] - kib["Anonymous:"])
+    return (own + max(files)) / 1024
+
+
 def two_cores() -> tuple[int, int]:
     """Return a core for the servers and one for the clients; the same one where there is no other.
 
@@ -144,29 +142,37 @@ def two_cores() -> tuple[int, int]:
 
 @contextmanager
 def running(
-    command: Sequence[str], environ: Mapping[str, str], core: int, *, ready: str, python: str = sys.executable
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    core: int | None,
+    *,
+    ready: str,
+    program: str = sys.executable,
+    folder: Path = ROOT,
 ) -> Iterator[Server]:
-    """Run a Python program pinned on a core until GET `ready` is answered 200, and end it afterwards.
+    """Run a program pinned on a core until GET `ready` is answered without a 5xx, and end it afterwards.
 
-    "{port}" in the command and the environment becomes a free port. Its output goes to a file,
-    as in production; the end of it is shown when the program does not start.
+    Without a core it runs where this process may. "{port}" in the command and the environment
+    becomes a free port. Its output goes to a file, as in production; the end of it is shown when the
+    program does not start.
     """
     port = free_port()
+    cores = os.sched_getaffinity(0) if core is None else {core}
     with tempfile.TemporaryFile() as log:
+        begin = time.perf_counter()
         process = subprocess.Popen(
-            [python, *(part.replace("{port}", str(port)) for part in command)],
+            [program, *(part.replace("{port}", str(port)) for part in command)],
             env={name: value.replace("{port}", str(port)) for name, value in environ.items()},
-            cwd=ROOT,
+            cwd=folder,
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-        server = Server(process, port)
+        server = Server(process, port, log)
         try:
             if not _becomes_ready(server, ready):
-                log.seek(0)
-                sys.exit(f"{command} does not answer:\n{log.read().decode()[-2000:]}")
-            yield server
+                sys.exit(f"{program} {' '.join(command)} does not answer:\n{server.said()}")
+            yield replace(server, start=time.perf_counter() - begin)
         finally:
             _end(process)
 
@@ -180,10 +186,10 @@ def free_port() -> int:
 
 def _becomes_ready(server: Server, path: str) -> bool:
     deadline = time.monotonic() + START_SECONDS
-    while server.get(path) != 200:
+    while (server.get(path) or 500) >= 500:
         if server.process.poll() is not None or time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.005)
     return True
 
 
@@ -200,99 +206,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(PATIENCE)
 
 
-class Connection:
-    """One keep-alive connection with one request on its way at a time."""
+def measure(
+    server: Server,
+    dialogues: Sequence[Dialogue],
+    seconds: float,
+    database_cpu: Callable[[], float | None] = lambda: None,
+) -> Sample:
+    """Return what a request costs under load, after a warming-up.
 
-    def __init__(self, server: Server, dialogue: Dialogue) -> None:
-        self.socket = server.connect()
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._dialogue = dialogue
-        self._received = b""
-        self._sent_at = 0.0
-
-    def send(self) -> None:
-        """Send the next request."""
-        request = self._dialogue.request()
-        self._received = b""
-        self._sent_at = time.perf_counter()
-        self.socket.sendall(request)
-
-    def receive(self) -> float | None:
-        """Return the seconds that the answer took once it is whole; a wrong one ends the run."""
-        data = self.socket.recv(65_536)
-        self._received += data
-        reply = parse(self._received)
-        if reply is None and data:
-            return None
-        seconds = time.perf_counter() - self._sent_at
-        if reply is None or not self._dialogue.is_right(reply):
-            sys.exit(f"wrong answer: {self._received[:1000]!r}")
-        return seconds
-
-
-def parse(received: bytes) -> Reply | None:
-    """Return the answer that was received, None while it is not whole."""
-    head, found, body = received.partition(b"\r\n\r\n")
-    if not found:
-        return None
-    status, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    if len(body) < int(headers.get("content-length", 0)):
-        return None
-    return Reply(int(status.split()[1]), headers, body)
-
-
-def load(server: Server, dialogues: Sequence[Dialogue], seconds: float) -> list[float]:
-    """Keep one connection for each dialogue busy and return the latency of every answer, in seconds."""
-    latencies: list[float] = []
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        for dialogue in dialogues:
-            connection = Connection(server, dialogue)
-            stack.enter_context(connection.socket)
-            selector.register(connection.socket, selectors.EVENT_READ, connection)
-            connection.send()
-        end = time.perf_counter() + seconds
-        while selector.get_map():
-            latencies += _answers(selector, end)
-    return latencies
-
-
-def _answers(selector: selectors.BaseSelector, end: float) -> Iterator[float]:
-    """Yield the latencies of the answers that have come; until `end` each is followed by a request."""
-    ready = selector.select(PATIENCE)
-    if not ready:
-        sys.exit(f"no answer in {PATIENCE:.0f} seconds")
-    for key, _ in ready:
-        latency = key.data.receive()
-        if latency is None:
-            continue
-        yield latency
-        if time.perf_counter() < end:
-            key.data.send()
-        else:
-            selector.unregister(key.fileobj)
-
-
-def measure(server: Server, dialogues: Sequence[Dialogue], seconds: float) -> Sample:
-    """Return what a request costs under load, after a warming-up."""
-    warming_up = load(server, dialogues, WARM_UP)
-    before = server.cpu()
-    latencies = load(server, dialogues, seconds)
-    time.sleep(0.1)  # what the server does after its last answer counts as well
-    cost = (server.cpu() - before) / len(latencies)
-    return Sample(cost, latencies, len(warming_up) + len(latencies))
-
-
-def http_request(
-    method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-) -> bytes:
-    """Return a request as it goes over the wire; a body is JSON unless the headers say otherwise."""
-    fields = {"Host": "a", "Accept": "application/json"}
-    if body:
-        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    fields |= headers or {}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    What the server does after its last answer counts as well: a letter that it owes, say.
+    """
+    load(server.port, dialogues, WARM_UP)
+    server.settle()
+    cpu, others, begin = server.cpu(), database_cpu(), time.perf_counter()
+    latencies = load(server.port, dialogues, seconds)
+    elapsed = time.perf_counter() - begin
+    server.settle()
+    used, count = server.cpu() - cpu, len(latencies)
+    share = None if others is None else (database_cpu() or 0) - others
+    return Sample(used / count, None if share is None else share / count, latencies, elapsed)
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -1,62 +1,94 @@
-"""A PostgreSQL database of its own for one run."""
+"""PostgreSQL databases for a run, and what their processes use."""
 
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks.measuring import cpu_of, report
+from benchmarks.measuring import report
 
 URL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
+BACKENDS = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'"
+)
+Connection = psycopg.Connection[tuple[int]]
 
 
-@dataclass(frozen=True)
 class Database:
-    """A database; `url` holds its password."""
+    """A database; `url` holds its password, and `watcher` is a connection that is not measured."""
 
-    url: str
+    def __init__(self, url: str, watcher: Connection) -> None:
+        self.url = url
+        self.watcher = watcher
+        self._used = 0.0
+        self._seen: dict[int, float] = {}
 
-    def cpu(self) -> dict[int, float] | None:
-        """Return the microseconds that each process serving a connection has used, by its id.
+    def cpu(self) -> float | None:
+        """Return the microseconds that the processes of its connections have used, as far as they were seen.
 
-        None where the processes cannot be seen: PostgreSQL is on another machine, or in a container.
+        None where they cannot be: PostgreSQL is on another machine, or in a container.
         """
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
-            pids = [row[0] for row in connection.execute(query, [connection.info.backend_pid])]
-        found = {pid: cpu_of(pid) for pid in pids if _is_postgresql(pid)}
-        return found if len(found) == len(pids) else None
+        try:
+            now = {pid: _cpu_of(pid) for (pid,) in self.watcher.execute(BACKENDS)}
+        except OSError:
+            return None
+        self._used += sum(used - self._seen.get(pid, 0) for pid, used in now.items())
+        self._seen = now
+        return self._used
 
 
-def _is_postgresql(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip() in ("postgres", "postmaster")
-    return False
+def _cpu_of(pid: int) -> float:
+    """Return the microseconds of a process with one thread, finer than in ticks; raises OSError."""
+    if Path(f"/proc/{pid}/comm").read_text().strip() not in ("postgres", "postmaster"):
+        raise ProcessLookupError(pid)
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
+
+
+@contextmanager
+def watched(url: str) -> Iterator[Database]:
+    """Open a database that there is."""
+    with psycopg.connect(url, autocommit=True) as watcher:
+        yield Database(url, watcher)
 
 
 @contextmanager
 def own_database() -> Iterator[Database | None]:
     """Create a database and drop it afterwards; None when no PostgreSQL answers."""
-    url = sa.make_url(URL).set(drivername="postgresql")
-    name = f"tessera_bench_{uuid.uuid4().hex[:12]}"
     try:
-        admin = psycopg.connect(_text(url), autocommit=True, connect_timeout=2)
+        admin = connected()
     except psycopg.OperationalError:
-        report(f"no PostgreSQL at {url.render_as_string()} (TEST_POSTGRESQL_URL): left out")
+        shown = sa.make_url(URL).render_as_string()
+        report(f"no PostgreSQL at {shown} (TEST_POSTGRESQL_URL): left out")
         yield None
         return
+    name = f"tessera_bench_{uuid.uuid4().hex[:12]}"
     with admin:
-        admin.execute(f'CREATE DATABASE "{name}"'.encode())
+        create(admin, name)
         try:
-            yield Database(_text(url.set(database=name)))
+            with watched(url_of(name)) as database:
+                yield database
         finally:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
-def _text(url: sa.URL) -> str:
+def create(admin: Connection, name: str) -> None:
+    """Create a database without parallel workers, whose time nobody could tell from that of autovacuum."""
+    admin.execute(f'CREATE DATABASE "{name}"'.encode())
+    admin.execute(f'ALTER DATABASE "{name}" SET max_parallel_workers_per_gather = 0'.encode())
+
+
+def connected() -> Connection:
+    """Return a connection to the server, for what concerns no single database."""
+    url = sa.make_url(URL).set(drivername="postgresql")
+    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=2)
+
+
+def url_of(name: str) -> str:
+    """Return the URL of a database of the server."""
+    url = sa.make_url(URL).set(drivername="postgresql", database=name)
     return url.render_as_string(hide_password=False)

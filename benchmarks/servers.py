@@ -25,11 +25,9 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.client import PATIENCE, Repeat, http_request
 from benchmarks.measuring import (
-    PATIENCE,
-    Repeat,
     Server,
-    http_request,
     markdown,
     measure,
     percentile,

@@ -1,33 +1,86 @@
-"""Tessera as a user would start it, and the people who call it."""
+"""Tessera as a user would start it, and how it is spoken to."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
 
-from benchmarks.measuring import ROOT, Reply, Server, http_request, running
+from benchmarks.client import Reply, http_request
+from benchmarks.measuring import ROOT, Server, report, running
+from benchmarks.peers.apps.common import PASSWORD, email, username
+from benchmarks.population import fill_postgresql, fill_sqlite
+from benchmarks.postgresql import own_database
+from benchmarks.systems import (
+    ADMINISTRATOR,
+    DEPTH,
+    HASHLESS,
+    OURS,
+    PAGE,
+    PEOPLE,
+    Dialect,
+    System,
+    Tokens,
+    bearer,
+    post,
+)
 
 SERVE = ("-m", "api", "serve")
-PASSWORD = "correct horse battery staple"
+WITHOUT_HASH = (
+    "-c",
+    "import argon2; argon2.PasswordHasher.verify = lambda *_: True\n"
+    "from api.cli import main; main(['serve'])",
+)
 WIDE = "100000000 per minute"  # limits that count, and stop nobody
 
 
-@dataclass(frozen=True)
-class Person:
-    """Somebody with an account."""
+class Tessera(Dialect):
+    """What clients of Tessera send, and what they get."""
 
-    id: str
-    username: str
+    offers = Dialect.offers | {"liveness", "unchanged profile", "garbage token"}
+    profile_path = "/v1/users/me"
 
-    @property
-    def credentials(self) -> bytes:
-        """What signing in sends."""
-        return json.dumps({"identifier": self.username, "password": PASSWORD}).encode()
+    def sign_in(self, number: int) -> bytes:
+        return post("/v1/sessions", {"identifier": username(number), "password": PASSWORD})
+
+    def tokens(self, reply: Reply) -> Tokens:
+        found = json.loads(reply.body)
+        return Tokens(found["access_token"], found["refresh_token"])
+
+    def refresh(self, tokens: Tokens) -> bytes:
+        return post("/v1/sessions/refresh", {"refresh_token": tokens.refresh})
+
+    def sign_up(self, name: str) -> bytes:
+        details = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+        return post("/v1/users", details)
+
+    def first_page(self, tokens: Tokens) -> bytes:
+        return self._page(tokens, limit=PAGE)
+
+    def deep_page(self, tokens: Tokens, server: Server) -> bytes:
+        """Return the request for the deep page: to its cursor lead the pages before it."""
+        query: dict[str, str | int] = {"limit": 200}
+        for _ in range(0, DEPTH, 200):
+            reply = server.ask(self._page(tokens, **query))
+            query["cursor"] = json.loads(reply.body)["next_cursor"]
+        return self._page(tokens, **query | {"limit": PAGE})
+
+    @staticmethod
+    def _page(tokens: Tokens, **query: str | int) -> bytes:
+        return http_request("GET", f"/v1/users?{urlencode(query)}", bearer(tokens.access))
+
+
+class SignInAlone(Tessera):
+    """Is asked for one thing only."""
+
+    offers = frozenset({"sign-in, hash apart"})
+
+
+TESSERA = Tessera()
 
 
 def environment(folder: Path, database_url: str | None = None) -> dict[str, str]:
@@ -48,11 +101,24 @@ def environment(folder: Path, database_url: str | None = None) -> dict[str, str]
 
 def migrate(environ: Mapping[str, str]) -> None:
     """Bring the database's tables up to date."""
-    command = [sys.executable, "-m", "api", "migrate"]
+    _run(environ, "migrate")
+
+
+def make_administrator(environ: Mapping[str, str], number: int) -> None:
+    """Make a user who may do everything."""
+    identifiers = ("--username", username(number), "--email", email(number))
+    _run(environ, "user", "create", "--admin", "--password-stdin", *identifiers, stdin=PASSWORD)
+
+
+def _run(environ: Mapping[str, str], *arguments: str, stdin: str = "") -> None:
+    """Run a command of Tessera; ends the run when it fails."""
     without_port = {name: value for name, value in environ.items() if name != "TESSERA_PORT"}
-    done = subprocess.run(command, env=without_port, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "api", *arguments]
+    done = subprocess.run(
+        command, env=without_port, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        sys.exit(f"tessera migrate failed: {done.stderr}")
+        sys.exit(f"tessera {' '.join(arguments)} failed: {done.stderr}")
 
 
 def started(
@@ -63,63 +129,40 @@ def started(
     return running(command, environ, core, ready="/health/ready")
 
 
-def sign_up(server: Server, count: int) -> list[Person]:
-    """Return new people with accounts."""
-    return [_sign_up(server, f"person-{number}") for number in range(count)]
+def sign_up(server: Server, numbers: Iterable[int]) -> None:
+    """Let people sign up."""
+    for number in numbers:
+        reply = server.ask(TESSERA.sign_up(username(number)))
+        if not TESSERA.is_signed_up(reply, username(number)):
+            sys.exit(f"signing up was answered {reply}")
 
 
-def _sign_up(server: Server, username: str) -> Person:
-    details = {"username": username, "email": f"{username}@example.com", "password": PASSWORD}
-    answer = _post(server, "/v1/users", json.dumps(details).encode(), 201)
-    return Person(answer["id"], username)
+@contextmanager
+def filled(users: int) -> Iterator[list[System]]:
+    """Yield Tessera on each database that there is, with so many users in it.
 
-
-def sign_in(server: Server, person: Person) -> dict[str, Any]:
-    """Return what signing in answers: the tokens, the session and the user."""
-    return _post(server, "/v1/sessions", person.credentials, 201)
-
-
-def _post(server: Server, path: str, body: bytes, status: int) -> dict[str, Any]:
-    reply = server.call("POST", path, body, {"Content-Type": "application/json"})
-    if reply.status != status:
-        sys.exit(f"POST {path} was answered {reply.status}: {reply.body!r}")
-    answer: dict[str, Any] = json.loads(reply.body)
-    return answer
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Return the header that presents a token."""
-    return {"Authorization": f"Bearer {token}"}
-
-
-class Rotation:
-    """Exchanges a refresh token, then the one that it got, and so on."""
-
-    def __init__(self, person: Person, refresh_token: str) -> None:
-        self._person = person
-        self._token = refresh_token
-
-    def request(self) -> bytes:
-        body = json.dumps({"refresh_token": self._token}).encode()
-        return http_request("POST", "/v1/sessions/refresh", body=body)
-
-    def is_right(self, reply: Reply) -> bool:
-        if reply.status != 200:
-            return False
-        answer = json.loads(reply.body)
-        before, self._token = self._token, answer["refresh_token"]
-        return before != self._token and answer["user"]["id"] == self._person.id
-
-
-class SignIn:
-    """Signs the same person in again and again."""
-
-    def __init__(self, person: Person) -> None:
-        self._person = person
-        self._request = http_request("POST", "/v1/sessions", body=person.credentials)
-
-    def request(self) -> bytes:
-        return self._request
-
-    def is_right(self, reply: Reply) -> bool:
-        return reply.status == 201 and json.loads(reply.body)["user"]["id"] == self._person.id
+    Of each there is a second one whose hash says yes at once: to sign in there costs what is not the hash.
+    """
+    with ExitStack() as stack:
+        found: list[System] = []
+        for database in (None, stack.enter_context(own_database())):
+            if database is None and found:
+                break  # no PostgreSQL answers
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            storage = "SQLite" if database is None else "PostgreSQL"
+            report(f"Tessera, {storage}: filling")
+            environ = environment(folder, None if database is None else database.url)
+            migrate(environ)
+            if database is None:
+                fill_sqlite(folder / "tessera.db", users)
+            else:
+                fill_postgresql(database.url, users)
+            make_administrator(environ, ADMINISTRATOR)
+            with running(SERVE, environ, None, ready="/health/ready") as server:
+                sign_up(server, PEOPLE)
+            apart = {**environ, "TESSERA_WORKER": "apart"}  # the letters are the other one's to send
+            found += [
+                System(OURS, storage, TESSERA, SERVE, environ, "/health/live", database),
+                System(HASHLESS, storage, SignInAlone(), WITHOUT_HASH, apart, "/health/live", database),
+            ]
+        yield found
