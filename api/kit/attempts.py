@@ -19,10 +19,11 @@ from api.kit.config import FAILED_ATTEMPTS, FAILED_ATTEMPTS_PER_ACCOUNT, FAILED_
 from api.kit.db import Base, UtcDateTime, db
 from api.kit.hashing import hasher
 from api.kit.problems import Overloaded, TooManyAttempts
+from api.kit.queries import Query
 from api.kit.service import service, setting
 from api.kit.settings import Limit
 
-_FORGOTTEN = 10  # rows whose window has passed, at each attempt: more than one can add
+_FORGOTTEN = 1000  # rows whose window has passed, at once
 _UNBOUNDED = 2**31 - 1
 
 
@@ -51,7 +52,7 @@ class _Place:
 
 
 # One statement, so that of many at once no more than the quota get a row back.
-_TAKE = (
+_TAKE = Query(
     sa.text("""
     INSERT INTO failed_attempts (key, counted, ends_at) VALUES (:key, 1, :ends_at)
     ON CONFLICT (key) DO UPDATE SET
@@ -69,15 +70,6 @@ _GIVE_BACK = (
     .where(FailedAttempts.counted > 0)
     .values(counted=FailedAttempts.counted - 1)
 )
-_FORGET = sa.delete(FailedAttempts).where(
-    FailedAttempts.key.in_(
-        sa.select(FailedAttempts.key)
-        .where(FailedAttempts.ends_at <= sa.bindparam("now", type_=UtcDateTime()))
-        .order_by(FailedAttempts.ends_at)
-        .limit(_FORGOTTEN)
-        .with_for_update(skip_locked=True)
-    )
-)
 
 
 @contextmanager
@@ -94,69 +86,63 @@ def attempt(subjects: Iterable[str], address: str | None) -> Iterator[bool]:
     if setting(LIMITS) == "off":
         yield False
         return
-    with work.apart() as connection:
-        places = _Taking(connection).take(sorted(subjects), network_of(address))
+    with work.apart():
+        places = _take_all(sorted(subjects), network_of(address))
     try:
         yield any(place.is_last for place in places)
     except Overloaded:  # nothing was evaluated
-        with work.apart() as connection:
-            _give_back(connection, places)
+        with work.apart():
+            _give_back(places)
         raise
-    _give_back(db.session.connection(), places)
+    _give_back(places)
 
 
-class _Taking:
-    """Takes the places of one attempt, all or none, in one transaction.
+def _take_all(subjects: list[str], network: str) -> list[_Place]:
+    """Take the places of one attempt, all or none, in one transaction.
 
     Always in the same order, accounts first, so that two never wait for each other.
     """
+    now = clock.now()
+    limit = setting(FAILED_ATTEMPTS_PER_ACCOUNT)
+    accounts = [_place(now, limit, _UNBOUNDED, "account", subject) for subject in subjects]
+    quota = _allowance(max((account.counted for account in accounts), default=0))
+    limit = setting(FAILED_ATTEMPTS_PER_ADDRESS)
+    places = [*accounts, _place(now, limit, limit.quota, "address", network)]
+    limit = setting(FAILED_ATTEMPTS)
+    return places + [_place(now, limit, quota, "account and address", s, network) for s in subjects]
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self._now = clock.now()
 
-    def take(self, subjects: list[str], network: str) -> list[_Place]:
-        limit = setting(FAILED_ATTEMPTS_PER_ACCOUNT)
-        accounts = [self._place(limit, _UNBOUNDED, "account", subject) for subject in subjects]
-        quota = _allowance(max((account.counted for account in accounts), default=0))
-        limit = setting(FAILED_ATTEMPTS_PER_ADDRESS)
-        places = [*accounts, self._place(limit, limit.quota, "address", network)]
-        limit = setting(FAILED_ATTEMPTS)
-        places += [self._place(limit, quota, "account and address", s, network) for s in subjects]
-        # Last, for it waits for nobody: see with_for_update.
-        self._connection.execute(_FORGET, {"now": self._now})
-        return places
+def _place(now: datetime, limit: Limit, quota: int, *named: str) -> _Place:
+    key = _key(*named)
+    place = _take(now, limit, quota, key)
+    if place is None:
+        raise TooManyAttempts(_wait(key, now))
+    return place
 
-    def _place(self, limit: Limit, quota: int, *named: str) -> _Place:
-        key = _key(*named)
-        place = _take(self._connection, self._now, limit, quota, key)
-        if place is None:
-            raise TooManyAttempts(self._wait(key))
-        return place
 
-    def _wait(self, key: bytes) -> int:
-        """Return the seconds until the window of a key ends."""
-        query = sa.select(FailedAttempts.ends_at).where(FailedAttempts.key == key)
-        ends_at = self._connection.scalars(query).one()
-        return max(1, math.ceil((ends_at - self._now).total_seconds()))
+def _wait(key: bytes, now: datetime) -> int:
+    """Return the seconds until the window of a key ends."""
+    query = sa.select(FailedAttempts.ends_at).where(FailedAttempts.key == key)
+    ends_at = work.connection().scalars(query).one()
+    return max(1, math.ceil((ends_at - now).total_seconds()))
 
 
 def is_within(limit: Limit, *named: str) -> bool:
     """Count something that may be done so often, in the current unit of work, and tell whether it may be."""
     if setting(LIMITS) == "off":
         return True
-    return _take(db.session.connection(), clock.now(), limit, limit.quota, _key(*named)) is not None
+    return _take(clock.now(), limit, limit.quota, _key(*named)) is not None
 
 
 def _key(*named: str) -> bytes:
     return hmac.digest(service().keys("attempts")[0], "\0".join(named).encode(), "sha256")[:16]
 
 
-def _take(connection: sa.Connection, now: datetime, limit: Limit, quota: int, key: bytes) -> _Place | None:
+def _take(now: datetime, limit: Limit, quota: int, key: bytes) -> _Place | None:
     """Take a place if one is left."""
     ends_at = now + timedelta(seconds=limit.seconds)
     parameters = {"key": key, "now": now, "ends_at": ends_at, "quota": quota}
-    row = connection.execute(_TAKE, parameters).one_or_none()
+    row = _TAKE.in_unit(parameters)
     return None if row is None else _Place(key, row.counted, row.ends_at, row.counted >= quota)
 
 
@@ -170,5 +156,21 @@ def _allowance(failed: int) -> int:
     return max(1, quota * bound // max(bound, failed))
 
 
-def _give_back(connection: sa.Connection, places: Iterable[_Place]) -> None:
-    connection.execute(_GIVE_BACK, [{"taken": place.key, "until": place.ends_at} for place in places])
+def _give_back(places: Iterable[_Place]) -> None:
+    work.connection().execute(_GIVE_BACK, [{"taken": place.key, "until": place.ends_at} for place in places])
+
+
+def has_passed() -> bool:
+    """Tell whether there are counts whose window has passed."""
+    return db.session.scalar(sa.select(FailedAttempts.key).where(_passed()).limit(1)) is not None
+
+
+def forget_passed() -> bool:
+    """Forget some counts whose window has passed, and tell whether there may be more."""
+    some = sa.select(FailedAttempts.key).where(_passed()).limit(_FORGOTTEN).with_for_update(skip_locked=True)
+    gone = sa.delete(FailedAttempts).where(FailedAttempts.key.in_(some))
+    return work.connection().execute(gone).rowcount == _FORGOTTEN
+
+
+def _passed() -> sa.ColumnElement[bool]:
+    return FailedAttempts.ends_at <= clock.now()

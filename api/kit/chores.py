@@ -6,11 +6,12 @@ from collections.abc import Iterable
 import structlog
 from flask import Flask
 
-from api.kit import clock, idempotency, one_time, work
+from api.kit import attempts, clock, idempotency, one_time, work
 from api.kit.actor import as_service
 from api.kit.feature import Chore, Feature
 
 _KIT_CHORES = (
+    Chore("failed attempts", 60, attempts.has_passed, attempts.forget_passed),
     Chore("idempotency keys", 3600, idempotency.has_old, idempotency.forget_old),
     Chore("one-time tokens", 3600, one_time.has_expired, one_time.forget_expired),
 )

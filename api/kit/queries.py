@@ -10,18 +10,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from api.kit import work
 from api.kit.db import READING, db, unasked
 
 Processor = Callable[[Any], Any]
+Statement = (
+    sa.Select[*tuple[Any, ...]]
+    | ReturningInsert[*tuple[Any, ...]]
+    | ReturningUpdate[*tuple[Any, ...]]
+    | sa.TextualSelect
+)
 
 
 class Query:
     """A statement that gives one row or none; its columns are attributes of the row."""
 
-    def __init__(self, statement: sa.Select[*tuple[Any, ...]] | ReturningUpdate[*tuple[Any, ...]]) -> None:
+    def __init__(self, statement: Statement) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 

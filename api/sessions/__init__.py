@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from api.kit.feature import Feature
+from api.kit.feature import Chore, Feature
 from api.kit.identity import Authenticator, Identity, Permission
-from api.sessions import endings, service
+from api.sessions import endings, forgetting, service
 from api.sessions.commands import key
 from api.sessions.endings import IDLE_SECONDS, SessionsEnded
 from api.sessions.keys import (
@@ -112,6 +112,7 @@ feature = Feature(
         (UsersImported, service.end_with_import),
         (UsersErased, endings.erase),
     ),
+    chores=(Chore("old sessions", 3600, forgetting.has_old, forgetting.forget_old),),
     personal_data=service.personal_data,
     authenticators=(_AccessTokens(),),
     commands=(key,),

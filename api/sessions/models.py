@@ -21,7 +21,15 @@ class Session(Base):
     """
 
     __tablename__ = "sessions"
-    __table_args__ = (sa.Index("ix_sessions_user_id_created_at_id", "user_id", "created_at", "id"),)
+    __table_args__ = (
+        sa.Index("ix_sessions_user_id_ended_at_created_at_id", "user_id", "ended_at", "created_at", "id"),
+        sa.Index(
+            "ix_sessions_ended_at",
+            "ended_at",
+            postgresql_where=sa.literal_column("ended_at IS NOT NULL"),
+            sqlite_where=sa.literal_column("ended_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))

@@ -45,7 +45,6 @@ UNVERIFIED_SIGN_IN = Setting(
     one_of("allowed", "refused"),
 )
 LAST_USE_SECONDS = 60  # between two notes of when a session was used last
-KEPT_DAYS = 30  # for which a session is kept after its end
 _PERSONAL = (
     "id",
     "device_name",
@@ -89,6 +88,14 @@ _NOTE_USE = (
         confirmed=sa.or_(Session.confirmed, Session.generation == sa.bindparam("used")),
         last_used_at=sa.bindparam("now", type_=UtcDateTime()),
     )
+)
+_INSERT = Query(sa.insert(Session).returning(*Session.__table__.columns))
+_NEWEST_BEYOND = Query(
+    sa.select(Session.created_at, Session.id)
+    .where(Session.user_id == sa.bindparam("user_id"), *LIVE)
+    .order_by(Session.created_at.desc(), Session.id.desc())
+    .limit(1)
+    .offset(sa.bindparam("most"))
 )
 _AUTHENTICATE_AGAIN = (
     sa.update(Session)
@@ -296,37 +303,32 @@ def _may_sign_in(user: User) -> bool:
     return may_unverified or user.email is None or user.email_verified
 
 
-def _start(user: User, device_name: str | None, device: Device) -> Session:
-    """Start a session of a user who is locked; the oldest beyond the cap end, long dead ones go."""
+def _start(user: User, device_name: str | None, device: Device) -> Any:
+    """Start a session of a user who is locked, and return its row; the oldest beyond the cap end."""
     now = clock.now()
-    session = Session(
-        id=new_id(),
-        user_id=user.id,
-        generation=0,
-        confirmed=True,
-        device_name=device_name,
-        ip=device.ip,
-        user_agent=device.user_agent,
-        amr=["pwd"],
-        created_at=now,
-        authenticated_at=now,
-        last_used_at=now,
-        expires_at=now + timedelta(seconds=setting(ABSOLUTE_SECONDS)),
+    session = _INSERT.in_unit(
+        {
+            **dict.fromkeys(("rotated_at", "ended_at", "ended_because")),
+            "id": new_id(),
+            "user_id": user.id,
+            "generation": 0,
+            "confirmed": True,
+            "device_name": device_name,
+            "ip": device.ip,
+            "user_agent": device.user_agent,
+            "amr": ["pwd"],
+            "created_at": now,
+            "authenticated_at": now,
+            "last_used_at": now,
+            "expires_at": now + timedelta(seconds=setting(ABSOLUTE_SECONDS)),
+        }
     )
-    db.session.add(session)
-    db.session.flush()
     emit(SessionStarted(user.id, session.id))
-    _end_surplus(user.id)
-    long_ago = now - timedelta(days=KEPT_DAYS)
-    dead = sa.or_(Session.ended_at < long_ago, Session.expires_at < long_ago)
-    db.session.execute(sa.delete(Session).where(Session.user_id == user.id, dead))
+    of_user = {"user_id": user.id, "most": setting(SESSIONS_PER_USER), **live_at(now)}
+    if surplus := _NEWEST_BEYOND.in_unit(of_user):
+        others = sa.tuple_(Session.created_at, Session.id) <= sa.tuple_(surplus.created_at, surplus.id)
+        end(user.id, others, *LIVE, reason="evicted")
     return session
-
-
-def _end_surplus(user_id: UUID) -> None:
-    newest_first = (Session.created_at.desc(), Session.id.desc())
-    live = sa.select(Session.id).where(Session.user_id == user_id, *LIVE).order_by(*newest_first)
-    end(user_id, Session.id.in_(live.offset(setting(SESSIONS_PER_USER))), reason="evicted")
 
 
 def _with_tokens(key: Key, session: Any, user: Any) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from werkzeug.test import TestResponse
 
 from api.kit import work
 from api.kit.db import db
+from api.sessions import forgetting
 from api.sessions.models import Session
 from tests.conftest import MakeApp
+from tests.support.chores import do_chores
 from tests.support.clients import PASSWORD, Person, client_of, new_person
 from tests.support.watching import in_parallel, session_row, statements
 
@@ -231,49 +233,53 @@ def _is_kept(app: Flask, tokens: dict[str, Any]) -> bool:
         return db.session.get(Session, UUID(id_of(tokens))) is not None
 
 
-def test_a_session_is_deleted_at_a_sign_in_long_after_its_end(
-    app: Flask, mina: Person, since: time_machine.Traveller
+def test_a_session_is_forgotten_long_after_its_end(
+    app: Flask, mina: Person, ken: Person, since: time_machine.Traveller
 ) -> None:
     mina.call("DELETE", CURRENT)
     since.shift(KEPT)
-    mina.sign_in()
+    do_chores(app)
     assert _is_kept(app, mina.tokens)
     since.shift(1)
-    mina.sign_in()
+    do_chores(app)
     assert not _is_kept(app, mina.tokens)
+    assert _is_kept(app, ken.tokens)
 
 
-def test_a_session_is_deleted_at_a_sign_in_long_after_its_absolute_end(
+def test_a_session_is_forgotten_long_after_its_absolute_end(
     make_app: MakeApp, clock: time_machine.Traveller
 ) -> None:
     app = make_app(SESSION_ABSOLUTE_SECONDS="600")
     person = new_person(app)
     clock.shift(600 + KEPT)
-    person.sign_in()
+    do_chores(app)
     assert _is_kept(app, person.tokens)
     clock.shift(1)
-    person.sign_in()
+    do_chores(app)
     assert not _is_kept(app, person.tokens)
 
 
-def test_sessions_of_others_are_not_deleted(
-    app: Flask, mina: Person, ken: Person, since: time_machine.Traveller
-) -> None:
-    ken.call("DELETE", CURRENT)
-    since.shift(KEPT + 1)
-    mina.sign_in()
-    assert _is_kept(app, ken.tokens)
-
-
-def test_a_session_that_lives_is_not_deleted_however_old(
+def test_a_session_that_lives_is_not_forgotten_however_old(
     make_app: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    person = new_person(make_app())
+    app = make_app()
+    person = new_person(app)
     for _ in range(3):
         clock.shift(28 * DAY)
         person.tokens = person.refresh().get_json()
-    person.sign_in()
+    do_chores(app)
     assert use(person) == 200
+
+
+def test_many_are_forgotten_a_step_at_a_time(
+    app: Flask, mina: Person, since: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "_FORGOTTEN", 2)
+    signed_in = [mina.sign_in() for _ in range(5)]
+    mina.call("DELETE", "/v1/users/me/sessions")
+    since.shift(KEPT + 1)
+    do_chores(app)
+    assert not any(_is_kept(app, tokens) for tokens in signed_in)
 
 
 # Signing out by a refresh token
