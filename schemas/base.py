@@ -183,16 +183,21 @@ class Id(fields.UUID):
         return UUID(value)
 
 
+def instant_text(instant: datetime) -> str:
+    """Return an instant as answers write it."""
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
+
+
 class Timestamp(fields.AwareDateTime):
     """An instant in answers: RFC 3339, UTC, with `Z` and microseconds."""
 
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+    @staticmethod
+    def write(value: datetime | None) -> str | None:
         return None if value is None else instant_text(value)
 
-
-def instant_text(instant: datetime) -> str:
-    """Return an instant as answers write it."""
-    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return self.write(value)
 
 
 class JsonObject(fields.Dict):

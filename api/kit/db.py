@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -53,10 +53,16 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             raise ValueError("an instant needs its time zone")
         return value if value is None else value.astimezone(UTC)
 
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Read SQLite's texts at once: SQLAlchemy's way, and ours after it, take thrice the time."""
+        return _instant_of if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            return value.replace(tzinfo=UTC)
         return value if value is None else value.astimezone(UTC)
+
+
+def _instant_of(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(f"{text}+00:00")
 
 
 Json = sa.JSON()  # text on PostgreSQL too: JSONB writes 1e300 out, as an integer that JSON cannot keep

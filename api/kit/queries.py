@@ -5,7 +5,7 @@ a connection that died, somebody who listens to statements, is left to SQLAlchem
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,14 +25,18 @@ Statement = (
 
 
 class Query:
-    """A statement that gives one row or none; its columns are attributes of the row."""
+    """A statement that gives rows; its columns are attributes of them."""
 
     def __init__(self, statement: Statement) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
     def one_or_none(self, parameters: Mapping[str, Any]) -> Any:
-        """Return the row on a connection that is given back at once; raises SQLAlchemy's errors."""
+        """Return the only row there is, or None, as `all` does."""
+        return next(iter(self.all(parameters)), None)
+
+    def all(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the rows on a connection that is given back at once; raises SQLAlchemy's errors."""
         engine = db.engines[READING]
         if not _is_heard(engine):
             try:
@@ -42,17 +46,17 @@ class Query:
                 if not error.connection_invalidated:
                     raise
         with engine.connect() as connection:
-            return connection.execute(self._statement, parameters).one_or_none()
+            return connection.execute(self._statement, parameters).all()
 
     def in_unit(self, parameters: Mapping[str, Any]) -> Any:
-        """Return the row within the unit of work that writes; raises SQLAlchemy's errors."""
+        """Return the only row, or None, within the unit of work that writes; raises SQLAlchemy's errors."""
         db.session.flush()
         connection = work.connection()
         if _is_heard(connection.engine):
             return connection.execute(self._statement, parameters).one_or_none()
         driver = connection.connection.driver_connection
         with _errors_of_sqlalchemy(connection.dialect, driver):
-            return self._on(connection.dialect).run(driver, parameters)
+            return next(iter(self._on(connection.dialect).run(driver, parameters)), None)
 
     def _on(self, dialect: sa.Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -79,18 +83,12 @@ class _Compiled:
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
 
-    def run(self, connection: Any, parameters: Mapping[str, Any]) -> Any:
-        """Return the row, on a connection of the driver."""
-        row = connection.execute(self._sql, self._bound(parameters)).fetchone()
-        if row is None:
-            return None
-        values = list(row)
-        for place, read in self._readers:
-            values[place] = read(values[place])
-        return self._row._make(values)
+    def run(self, connection: Any, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the rows, on a connection of the driver."""
+        return [self._made(row) for row in connection.execute(self._sql, self._bound(parameters)).fetchall()]
 
-    def read(self, connection: Any, parameters: Mapping[str, Any]) -> Any:
-        """Return the row without a transaction, which would cost PostgreSQL two more round trips."""
+    def read(self, connection: Any, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the rows without a transaction, which would cost PostgreSQL two more round trips."""
         if self._order is not None:  # the driver of SQLite begins none
             return self.run(connection, parameters)
         connection.autocommit = True
@@ -98,6 +96,12 @@ class _Compiled:
             return self.run(connection, parameters)
         finally:
             connection.autocommit = False
+
+    def _made(self, row: Sequence[Any]) -> Any:
+        values = list(row)
+        for place, read in self._readers:
+            values[place] = read(values[place])
+        return self._row._make(values)
 
     def _bound(self, parameters: Mapping[str, Any]) -> Any:
         values = {**self._fixed, **parameters}

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import Grouping
 from api.kit import work
 from api.kit.db import UtcDateTime, db
 from api.kit.pages import Cursors, Order, Page
+from api.kit.queries import Query
 from api.kit.searching import contains, needle
 from api.users import searching
 from api.users.identifiers import comparable
@@ -57,7 +58,7 @@ _MEMBERS = sa.select(RoleMember.user_id).where(_OF_MEMBERS["role"])
 _SOME_MEMBERS = sa.select(sa.func.count()).select_from(_MEMBERS.limit(sa.bindparam("most")).subquery())
 _ROWID = sa.literal_column("users.rowid", sa.Integer())
 
-Rows = Sequence[sa.Row[Any]]
+Rows = Sequence[Any]
 Names = frozenset[str]  # of filters, or of the positions `after` and `end` that bound what is looked at
 NONE: Names = frozenset()
 
@@ -112,10 +113,10 @@ class _Search:
     def page(self) -> tuple[Rows, sa.Row[Any] | Position | None]:
         """Return the rows that were found, and after whom to look on when there was more to look at."""
         if self._names & _UNIQUE:
-            return work.read_all(_unique(self._names), self._parameters), None
+            return _unique(self._names).all(self._parameters), None
         index = _index_of(self._names)
         if index == self._names:
-            return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
+            return _first(self._names, self._sort, self._bounds).all(self._parameters), None
         if "q" in self._names and "role" not in self._names:
             return self._next_matches() if _backend() == "sqlite" else self._glance(index)
         return self._walk(index, WINDOW)
@@ -140,7 +141,7 @@ class _Search:
 
     def _sorted(self) -> Rows:
         """Return the rows by the index of trigrams, which has to find few users."""
-        return work.read_all(_rare(self._names, self._sort, self._bounds, _backend()), self._parameters)
+        return _rare(self._names, self._sort, self._bounds, _backend()).all(self._parameters)
 
     def _walk(self, index: Names, window: int) -> tuple[Rows, sa.Row[Any] | None]:
         """Look at so many of the users that an index has in order.
@@ -150,9 +151,9 @@ class _Search:
         last = _last(index, self._sort, self._bounds)
         end = work.read_one(last, {**self._parameters, "skipped": window - 1})
         if end is None:
-            return work.read_all(_first(self._names, self._sort, self._bounds), self._parameters), None
+            return _first(self._names, self._sort, self._bounds).all(self._parameters), None
         parameters = self._parameters | _ORDERS[self._sort].position("end", end)
-        return work.read_all(_first(self._names, self._sort, self._bounds | {"end"}), parameters), end
+        return _first(self._names, self._sort, self._bounds | {"end"}).all(parameters), end
 
 
 def _names(values: Mapping[str, Any]) -> Names:
@@ -198,18 +199,18 @@ def _filters(names: Names) -> list[Any]:
 
 
 @lru_cache
-def _unique(names: Names) -> sa.Select[Any]:
+def _unique(names: Names) -> Query:
     """Return who has an identifier, if all the rest fits as well."""
-    return sa.select(*ROW).where(*_filters(names & _UNIQUE), *_aside(_filters(names - _UNIQUE)))
+    return Query(sa.select(*ROW).where(*_filters(names & _UNIQUE), *_aside(_filters(names - _UNIQUE))))
 
 
 @lru_cache
-def _first(names: Names, sort: str, bounds: Names) -> sa.Select[Any]:
+def _first(names: Names, sort: str, bounds: Names) -> Query:
     """Return the first users within the bounds whom all fits."""
     index = _index_of(names)
     fitting = [*_within(index, sort, bounds), *_aside(_filters(names - index))]
     found = sa.select(*ROW).where(*fitting).order_by(*_order(index, sort).by).limit(sa.bindparam("most"))
-    return found.join(RoleMember, RoleMember.user_id == User.id) if "role" in index else found
+    return Query(found.join(RoleMember, RoleMember.user_id == User.id) if "role" in index else found)
 
 
 @lru_cache
@@ -222,14 +223,14 @@ def _last(index: Names, sort: str, bounds: Names) -> sa.Select[Any]:
 
 
 @lru_cache
-def _rare(names: Names, sort: str, bounds: Names, backend: str) -> sa.Select[Any]:
+def _rare(names: Names, sort: str, bounds: Names, backend: str) -> Query:
     """Return the first users within the bounds whom all fits, found by trigrams and sorted."""
     others = _aside(_within(names, sort, bounds))
     # The offset of nothing keeps the databases from walking along the order until they have found enough.
     found = sa.select(*_KEY).where(BY_TRIGRAMS[backend], *others).offset(0).subquery()
     order = [column.desc() if _ORDERS[sort].descending else column.asc() for column in found.c]
     first = sa.select(found.c.id).order_by(*order).limit(sa.bindparam("most"))
-    return sa.select(*ROW).where(User.id.in_(first)).order_by(*_ORDERS[sort].by)
+    return Query(sa.select(*ROW).where(User.id.in_(first)).order_by(*_ORDERS[sort].by))
 
 
 # How many there are
