@@ -130,6 +130,7 @@ def engine_options(url: sa.URL, connections: int) -> dict[str, Any]:
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": OPERATION_TIMEOUT,
+        "pool_use_lifo": True,  # what it has planned and read is at hand in the one that was used last
     }
     if url.get_backend_name() == "sqlite":
         return pool | {"connect_args": {"timeout": sqlite.BUSY_TIMEOUT, "check_same_thread": False}}
