@@ -15,17 +15,17 @@ import argparse
 import importlib.util
 import os
 import random
-import socket
 import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.client import PATIENCE, Repeat, http_request
+from benchmarks.crowds import slowly, visits
 from benchmarks.measuring import (
     Server,
     markdown,
@@ -37,7 +37,6 @@ from benchmarks.measuring import (
 )
 
 BODY_LIMIT = 65_536
-SLOW_CLIENTS = 200
 IN_FLIGHT = 6
 
 PROFILE = b'{"id":"018f","email":"user@example.com","roles":["user"]}'
@@ -134,57 +133,12 @@ def measure_cost(candidate: Candidate, core: int, seconds: float) -> None:
 
 
 def slow_clients(server: Server, opening: bytes, seconds: float) -> str:
-    """Have SLOW_CLIENTS send `opening`, then a byte a second; return how an honest GET fares."""
-    latencies: list[float] = []
-    stop = threading.Event()
-
-    def honest() -> None:
-        while not stop.wait(0.05):
-            began = time.perf_counter()
-            answered = server.get("/me") == 200
-            latencies.append(time.perf_counter() - began if answered else PATIENCE)
-
-    watcher = threading.Thread(target=honest)
-    with ExitStack() as stack:
-        clients = [stack.enter_context(server.connect()) for _ in range(SLOW_CLIENTS)]
-        for client in clients:
-            client.sendall(opening)
-            client.setblocking(False)
-        watcher.start()
-        cut = dribble(clients, seconds)
-        stop.set()
-        watcher.join()
-    p95 = percentile(latencies, 0.95)
-    honest_text = "blocked" if p95 >= PATIENCE else f"{p95 * 1000:.0f} ms"
-    when = f"{len(cut)} cut after {statistics.median(cut):.0f} s" if cut else "none cut"
-    return f"{honest_text}; {when}"
-
-
-def dribble(clients: list[socket.socket], seconds: float) -> list[float]:
-    """Send a byte a second on each connection; return when, in seconds, each was cut off."""
-    began = time.monotonic()
-    cut: list[float] = []
-    alive = list(clients)
-    while time.monotonic() - began < seconds:
-        time.sleep(1)
-        for client in list(alive):
-            if _is_cut(client):
-                alive.remove(client)
-                cut.append(time.monotonic() - began)
-    return cut
-
-
-def _is_cut(client: socket.socket) -> bool:
-    """Tell whether the server has answered or closed; send one more byte if not."""
-    try:
-        client.recv(4096)
-        return True
-    except BlockingIOError:
-        with suppress(BlockingIOError, ConnectionError):
-            client.send(b"a")
-        return False
-    except ConnectionError:
-        return True
+    """Have slow clients send `opening`, then a byte a second; return how an honest GET fares."""
+    with slowly(server, opening) as cut:
+        p95 = percentile(visits(server, "/me", seconds), 0.95)
+    honest = "blocked" if p95 >= PATIENCE else f"{p95 * 1000:.0f} ms"
+    when = f"cut after {statistics.median(cut):.0f} s" if cut else "none cut"
+    return f"{honest}; {when}"
 
 
 def stop_in_flight(server: Server) -> str:

@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ from api.kit.bridge import Bridge, WSGIApp
 from api.kit.cors import NOBODY, Cors
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+CONNECTIONS = 4096  # that one process has at once, at most: each may make it keep a body
+OWN_DESCRIPTORS = 128  # that one process needs beside those connections, and two more for each thread
 
 
 def load(target: str, threads: int, body_limit: int, body_timeout: float, cors: Cors) -> Bridge:
@@ -43,6 +46,18 @@ def claim(host: str, port: int) -> str:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
     return str(address[0])
+
+
+def _room(threads: int) -> int:
+    """Return how many connections one process may take; who comes later waits until another leaves.
+
+    Without a descriptor left it could neither read its database nor hash, and granian would try over and
+    over to take the next connection. (granian raises the soft limit to the hard one.)
+    """
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(1, min(CONNECTIONS, descriptors - OWN_DESCRIPTORS - 2 * threads))
 
 
 def _end_forks_by_signal() -> None:
@@ -107,6 +122,7 @@ def serve(
             header_read_timeout=int(header_timeout * 1000), max_buffer_size=header_limit
         ),
         websockets=False,
+        backpressure=_room(threads),
         log_level=LogLevels.warning,
         log_access=False,
         respawn_failed_workers=True,

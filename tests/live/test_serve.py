@@ -20,7 +20,7 @@ from api.kit import work
 from api.kit.db import db
 from api.users import listing
 from tests.support.clients import PASSWORD, new_details
-from tests.support.servers import Answer, Server, chunked, parse, run, serving
+from tests.support.servers import Answer, Server, chunked, in_shell, parse, run, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 65536
@@ -184,7 +184,8 @@ def test_requests_are_answered_when_nobody_reads_the_log(
 
 
 def test_it_serves_without_a_standard_error(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
-    with serving(environ, tmp_path / "server.log", closed=True) as server:
+    command = in_shell('exec "$@" 2>&-')
+    with serving(environ, tmp_path / "server.log", command=command) as server:
         assert server.call("POST", "/v1/users", new_details()).status == 201
         assert server.call("GET", "/v1/users/me").status == 401
 

@@ -18,6 +18,7 @@ from werkzeug.datastructures import Headers
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20
+SERVE = (sys.executable, "-m", "api", "serve")
 
 
 @dataclass
@@ -99,11 +100,34 @@ class Server:
         )
         return [int(pid) for pid in found.stdout.split()]
 
+    def descriptors(self) -> int:
+        """Return how many descriptors its processes have open."""
+        pids = [self.process.pid, *self.children()]
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that its processes have used (proc(5))."""
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in [self.process.pid, *self.children()]]
+        ticks = [sum(map(int, stat.rpartition(")")[2].split()[11:15])) for stat in stats]
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """Kill the server and its processes at once, without a warning."""
         for pid in [self.process.pid, *self.children()]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+
+def in_shell(line: str) -> tuple[str, ...]:
+    """Return the command that serves from within a line of the shell, whose "$@" it is."""
+    return ("sh", "-c", line, "sh", *SERVE)
+
+
+def with_options(**options: Any) -> tuple[str, ...]:
+    """Return the command that serves with options that `tessera serve` does not have."""
+    of_us = "import os; from api.kit.server import serve"
+    port = "int(os.environ['TESSERA_PORT'])"
+    return (sys.executable, "-c", f"{of_us}; serve('api.server:make_wsgi_app', port={port}, **{options!r})")
 
 
 @contextmanager
@@ -112,20 +136,19 @@ def serving(
     log: Path,
     stderr: int | None = None,
     *,
-    closed: bool = False,
+    command: Sequence[str] = SERVE,
     port: int | None = None,
     until_ready: bool = True,
 ) -> Iterator[Server]:
     """Start `tessera serve` with these variables and no others, and stop it at the end.
 
-    What it writes goes to `log`, or to the descriptor `stderr`, or with `closed` nowhere at all.
+    What it writes goes to `log`, or to the descriptor `stderr`. Another `command` serves at TESSERA_PORT too.
     """
     port = port or free_port()
     environ = {"PATH": os.environ["PATH"], "TESSERA_PORT": str(port), **environ}
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "api", "serve"]
         process = subprocess.Popen(
-            ["sh", "-c", 'exec "$@" 2>&-', "sh", *command] if closed else command,
+            command,
             cwd=ROOT,
             env=environ,
             stdout=output,
