@@ -30,6 +30,8 @@ FLOORS = (
     "credentials",
     "signing_up",
     "letters",
+    "searching",
+    "forgetting",
     "listing",
     "resources",
     "progress",
