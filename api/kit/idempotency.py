@@ -87,7 +87,7 @@ class Try:
     def __init__(self, keys: Sequence[bytes], key: str) -> None:
         self._key = key
         self._seal = Seal([hmac.digest(secret, key.encode(), "sha256") for secret in keys])
-        self._said = hashlib.sha256()
+        self._said = hashlib.sha256(b"whole")  # what is kept is a whole answer: earlier builds kept its parts
         self._mine: dict[str, Any] = {}
 
     def __enter__(self) -> "Try":
