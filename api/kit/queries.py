@@ -66,7 +66,7 @@ class Query:
 
 
 class _Compiled:
-    """A select as one dialect says it, and how its values go to the driver and come from it."""
+    """A statement as one dialect says it, and how its values go to the driver and come from it."""
 
     def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)

@@ -92,7 +92,7 @@ def _users(app: Flask, number: int, *, days: int) -> set[UUID]:
     }  # fmt: skip
     session: dict[str, Any] = {
         "generation": 0, "confirmed": True, "amr": ["pwd"], "created_at": ago, "authenticated_at": ago,
-        "last_used_at": ago, "expires_at": ago,
+        "last_used_at": ago, "expires_at": datetime.now(UTC) + timedelta(days=1),
     }  # fmt: skip
     token: dict[str, Any] = {
         "purpose": "email_change", "address": "x@example.com", "created_at": ago,
