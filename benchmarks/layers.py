@@ -35,7 +35,7 @@ from flask_restful import Resource
 from api.app import create_app
 from api.kit import work
 from api.kit.feature import Feature
-from api.kit.http import Api, init_http
+from api.kit.http import Api, init_http, json_response
 from api.kit.identity import PUBLIC, SIGNED_IN, OwnerOr, bearer_credential, caller
 from api.kit.logs import configure_logs, init_logs
 from api.kit.operation import operation
@@ -69,10 +69,10 @@ OK_JSON = b'{"status":"ok"}'
 
 
 class Ok(Resource):
-    """A resource as Flask-RESTful knows it."""
+    """A resource of Flask-RESTful that answers as operations do."""
 
-    def get(self) -> dict[str, str]:
-        return OK
+    def get(self) -> Response:
+        return json_response(OK, 200, {})
 
 
 class Verified(Resource):
