@@ -9,18 +9,19 @@ import sqlalchemy as sa
 
 from api.audit.chain import mac_of
 from api.audit.models import AuditEvent
-from api.kit import clock, work
+from api.kit import clock
 from api.kit.actor import NOBODY, USER, current_actor
 from api.kit.events import Event
 from api.kit.ids import new_id
 from api.kit.pages import Order, Page, page
 from api.kit.problems import FieldError, ValidationFailed
+from api.kit.queries import Query
 from api.kit.service import service
 from api.users import service as users
 from schemas.messages import Message
 
 ADMINISTRATOR = "administrator"  # what a user sees of another who did something to them
-_INSERT = sa.insert(AuditEvent.__table__)  # type: ignore[arg-type]  # a table, as every model's
+_INSERT = Query(sa.insert(AuditEvent))
 _ORDER = Order((AuditEvent.at, AuditEvent.id), descending=True)
 _UNKNOWN_ACTION = FieldError(Message("not_one_of", "Is no action of this service."), parameter="action")
 _HIDDEN = {"actor_kind": ADMINISTRATOR, "actor_id": None, "session_id": None, "ip": None, "request_id": None}
@@ -44,7 +45,7 @@ def record(event: Event) -> None:
         "subject_id": event.subject_id,
         "details": event.details(),
     }
-    work.connection().execute(_INSERT, entry | {"mac": mac_of(entry)})
+    _INSERT.all_in_unit(entry | {"mac": mac_of(entry)})
 
 
 def actions() -> list[str]:

@@ -5,10 +5,11 @@ docs/adr/0011-limits.md says why it counts as it does.
 
 import hmac
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -24,7 +25,6 @@ from api.kit.service import service, setting
 from api.kit.settings import Limit
 
 _FORGOTTEN = 1000  # rows whose window has passed, at once
-_UNBOUNDED = 2**31 - 1
 
 
 class FailedAttempts(Base):
@@ -41,35 +41,41 @@ class FailedAttempts(Base):
     ends_at: Mapped[datetime] = mapped_column(index=True)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One counted attempt: it can be given back as long as its window lasts."""
-
-    key: bytes
-    counted: int
-    ends_at: datetime
-    is_last: bool
-
-
-# One statement, so that of many at once no more than the quota get a row back.
-_TAKE = Query(
-    sa.text("""
-    INSERT INTO failed_attempts (key, counted, ends_at) VALUES (:key, 1, :ends_at)
+# Rows are locked in the order in which they are named, so that two attempts never wait for each other.
+_TAKE = """
+    INSERT INTO failed_attempts (key, counted, ends_at) VALUES {rows}
     ON CONFLICT (key) DO UPDATE SET
       counted = CASE WHEN failed_attempts.ends_at <= :now THEN 1 ELSE failed_attempts.counted + 1 END,
-      ends_at = CASE WHEN failed_attempts.ends_at <= :now THEN :ends_at ELSE failed_attempts.ends_at END
-    WHERE failed_attempts.ends_at <= :now OR failed_attempts.counted < :quota
-    RETURNING counted, ends_at
-    """)
-    .bindparams(sa.bindparam("now", type_=UtcDateTime()), sa.bindparam("ends_at", type_=UtcDateTime()))
-    .columns(counted=sa.Integer(), ends_at=UtcDateTime())
-)
-_GIVE_BACK = (
-    sa.update(FailedAttempts)
-    .where(FailedAttempts.key == sa.bindparam("taken"), FailedAttempts.ends_at == sa.bindparam("until"))
-    .where(FailedAttempts.counted > 0)
-    .values(counted=FailedAttempts.counted - 1)
-)
+      ends_at = CASE WHEN failed_attempts.ends_at <= :now THEN excluded.ends_at ELSE failed_attempts.ends_at END
+    RETURNING key, counted, ends_at
+"""
+# A row that was forgotten meanwhile comes back with a window that has passed, and is forgotten again.
+_GIVE_BACK = """
+    INSERT INTO failed_attempts (key, counted, ends_at) VALUES {rows}
+    ON CONFLICT (key) DO UPDATE SET counted = failed_attempts.counted - 1
+    WHERE failed_attempts.ends_at = excluded.ends_at AND failed_attempts.counted > 0
+    RETURNING key, counted, ends_at
+"""
+
+
+@lru_cache
+def _query(text: str, rows: int) -> Query:
+    """Return a statement on so many rows: parameters `key_0`, `counted_0`, `ends_at_0` and so on."""
+    values = ", ".join(f"(:key_{n}, :counted_{n}, :ends_at_{n})" for n in range(rows))
+    names = [f"ends_at_{n}" for n in range(rows)] + ["now"] * (":now" in text)
+    instants = [sa.bindparam(name, type_=UtcDateTime()) for name in names]
+    statement = sa.text(text.format(rows=values)).bindparams(*instants)
+    return Query(statement.columns(key=sa.LargeBinary(), counted=sa.Integer(), ends_at=UtcDateTime()))
+
+
+def _run(text: str, rows: Iterable[tuple[bytes, int, datetime]], **parameters: Any) -> list[Any]:
+    """Run a statement on rows of key, count and end, in the transaction that is open."""
+    named = [
+        (f"{name}_{n}", value)
+        for n, row in enumerate(rows)
+        for name, value in zip(("key", "counted", "ends_at"), row, strict=True)
+    ]
+    return _query(text, len(named) // 3).all_in_unit(dict(named, **parameters))
 
 
 @contextmanager
@@ -87,9 +93,9 @@ def attempt(subjects: Iterable[str], address: str | None) -> Iterator[bool]:
         yield False
         return
     with work.apart():
-        places = _take_all(sorted(subjects), network_of(address))
+        places, is_last = _take_all(sorted(subjects), network_of(address))
     try:
-        yield any(place.is_last for place in places)
+        yield is_last
     except Overloaded:  # nothing was evaluated
         with work.apart():
             _give_back(places)
@@ -97,53 +103,40 @@ def attempt(subjects: Iterable[str], address: str | None) -> Iterator[bool]:
     _give_back(places)
 
 
-def _take_all(subjects: list[str], network: str) -> list[_Place]:
-    """Take the places of one attempt, all or none, in one transaction.
+def _take_all(subjects: list[str], network: str) -> tuple[list[Any], bool]:
+    """Take the places of one attempt, and return their rows, and whether one of them is the last.
 
-    Always in the same order, accounts first, so that two never wait for each other.
+    All or none: when one is not to be had, the transaction is undone. Always accounts first.
     """
     now = clock.now()
-    limit = setting(FAILED_ATTEMPTS_PER_ACCOUNT)
-    accounts = [_place(now, limit, _UNBOUNDED, "account", subject) for subject in subjects]
-    quota = _allowance(max((account.counted for account in accounts), default=0))
-    limit = setting(FAILED_ATTEMPTS_PER_ADDRESS)
-    places = [*accounts, _place(now, limit, limit.quota, "address", network)]
-    limit = setting(FAILED_ATTEMPTS)
-    return places + [_place(now, limit, quota, "account and address", s, network) for s in subjects]
-
-
-def _place(now: datetime, limit: Limit, quota: int, *named: str) -> _Place:
-    key = _key(*named)
-    place = _take(now, limit, quota, key)
-    if place is None:
-        raise TooManyAttempts(_wait(key, now))
-    return place
-
-
-def _wait(key: bytes, now: datetime) -> int:
-    """Return the seconds until the window of a key ends."""
-    query = sa.select(FailedAttempts.ends_at).where(FailedAttempts.key == key)
-    ends_at = work.connection().scalars(query).one()
-    return max(1, math.ceil((ends_at - now).total_seconds()))
+    accounts = dict.fromkeys((_key("account", s) for s in subjects), setting(FAILED_ATTEMPTS_PER_ACCOUNT))
+    address = {_key("address", network): setting(FAILED_ATTEMPTS_PER_ADDRESS)}
+    pairs = dict.fromkeys((_key("account and address", s, network) for s in subjects), setting(FAILED_ATTEMPTS))
+    rows = _take(now, accounts | address | pairs)
+    allowance = _allowance(max((rows[key].counted for key in accounts), default=0))
+    quotas = {key: limit.quota for key, limit in address.items()} | dict.fromkeys(pairs, allowance)
+    for key, quota in quotas.items():
+        if rows[key].counted > quota:
+            raise TooManyAttempts(max(1, math.ceil((rows[key].ends_at - now).total_seconds())))
+    return list(rows.values()), any(rows[key].counted >= quota for key, quota in quotas.items())
 
 
 def is_within(limit: Limit, *named: str) -> bool:
     """Count something that may be done so often, in the current unit of work, and tell whether it may be."""
     if setting(LIMITS) == "off":
         return True
-    return _take(clock.now(), limit, limit.quota, _key(*named)) is not None
+    key = _key(*named)
+    return bool(_take(clock.now(), {key: limit})[key].counted <= limit.quota)
 
 
 def _key(*named: str) -> bytes:
     return hmac.digest(service().keys("attempts")[0], "\0".join(named).encode(), "sha256")[:16]
 
 
-def _take(now: datetime, limit: Limit, quota: int, key: bytes) -> _Place | None:
-    """Take a place if one is left."""
-    ends_at = now + timedelta(seconds=limit.seconds)
-    parameters = {"key": key, "now": now, "ends_at": ends_at, "quota": quota}
-    row = _TAKE.in_unit(parameters)
-    return None if row is None else _Place(key, row.counted, row.ends_at, row.counted >= quota)
+def _take(now: datetime, limits: Mapping[bytes, Limit]) -> dict[bytes, Any]:
+    """Count one more for each key, whose window begins now unless it has begun; return the rows by key."""
+    rows = [(key, 1, now + timedelta(seconds=limit.seconds)) for key, limit in limits.items()]
+    return {row.key: row for row in _run(_TAKE, rows, now=now)}
 
 
 def _allowance(failed: int) -> int:
@@ -156,8 +149,8 @@ def _allowance(failed: int) -> int:
     return max(1, quota * bound // max(bound, failed))
 
 
-def _give_back(places: Iterable[_Place]) -> None:
-    work.connection().execute(_GIVE_BACK, [{"taken": place.key, "until": place.ends_at} for place in places])
+def _give_back(places: Iterable[Any]) -> None:
+    _run(_GIVE_BACK, [(place.key, 0, place.ends_at) for place in places])
 
 
 def has_passed() -> bool:

@@ -21,11 +21,12 @@ Statement = (
     | ReturningInsert[*tuple[Any, ...]]
     | ReturningUpdate[*tuple[Any, ...]]
     | sa.TextualSelect
+    | sa.Insert
 )
 
 
 class Query:
-    """A statement that gives rows; its columns are attributes of them."""
+    """A statement; of rows that it gives the columns are attributes."""
 
     def __init__(self, statement: Statement) -> None:
         self._statement = statement
@@ -49,14 +50,19 @@ class Query:
             return connection.execute(self._statement, parameters).all()
 
     def in_unit(self, parameters: Mapping[str, Any]) -> Any:
-        """Return the only row, or None, within the unit of work that writes; raises SQLAlchemy's errors."""
+        """Return the only row, or None, as `all_in_unit` does."""
+        return next(iter(self.all_in_unit(parameters)), None)
+
+    def all_in_unit(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the rows within the unit of work that writes; raises SQLAlchemy's errors."""
         db.session.flush()
         connection = work.connection()
         if _is_heard(connection.engine):
-            return connection.execute(self._statement, parameters).one_or_none()
+            result = connection.execute(self._statement, parameters)
+            return result.all() if result.returns_rows else ()
         driver = connection.connection.driver_connection
         with _errors_of_sqlalchemy(connection.dialect, driver):
-            return next(iter(self._on(connection.dialect).run(driver, parameters)), None)
+            return self._on(connection.dialect).run(driver, parameters)
 
     def _on(self, dialect: sa.Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -85,7 +91,8 @@ class _Compiled:
 
     def run(self, connection: Any, parameters: Mapping[str, Any]) -> list[Any]:
         """Return the rows, on a connection of the driver."""
-        return [self._made(row) for row in connection.execute(self._sql, self._bound(parameters)).fetchall()]
+        cursor = connection.execute(self._sql, self._bound(parameters))
+        return [self._made(row) for row in cursor.fetchall()] if cursor.description else []
 
     def read(self, connection: Any, parameters: Mapping[str, Any]) -> list[Any]:
         """Return the rows without a transaction, which would cost PostgreSQL two more round trips."""

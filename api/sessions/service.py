@@ -168,7 +168,7 @@ def sign_in(identifier: str, password: str, device_name: str | None, device: Dev
     if not _may_sign_in(user):
         emit(UnverifiedSignIn(user.id))
         raise InvalidCredentials()
-    return _with_tokens(key, _start(user, device_name, device), users.touch(user.id))
+    return _with_tokens(key, _start(user.id, device_name, device), user)
 
 
 def refresh(refresh_token: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def reauthenticate(caller: Identity, password: str, address: str | None) -> dict
     if session is None:
         raise InvalidToken()
     emit(Reauthenticated(user.id, session.id))
-    return _with_tokens(key, session, users.touch(user.id))
+    return _with_tokens(key, session, user)
 
 
 def authenticate(access_token: str) -> Identity:
@@ -297,20 +297,20 @@ def authorization_server() -> dict[str, Any]:
     }
 
 
-def _may_sign_in(user: User) -> bool:
+def _may_sign_in(user: Any) -> bool:
     """Tell whether a user with the right password may: else signing in told what private sign-up hides."""
     may_unverified = setting(UNVERIFIED_SIGN_IN) == "allowed" and setting(signing_up.SIGN_UP) != "private"
     return may_unverified or user.email is None or user.email_verified
 
 
-def _start(user: User, device_name: str | None, device: Device) -> Any:
+def _start(user_id: UUID, device_name: str | None, device: Device) -> Any:
     """Start a session of a user who is locked, and return its row; the oldest beyond the cap end."""
     now = clock.now()
     session = _INSERT.in_unit(
         {
             **dict.fromkeys(("rotated_at", "ended_at", "ended_because")),
             "id": new_id(),
-            "user_id": user.id,
+            "user_id": user_id,
             "generation": 0,
             "confirmed": True,
             "device_name": device_name,
@@ -323,11 +323,11 @@ def _start(user: User, device_name: str | None, device: Device) -> Any:
             "expires_at": now + timedelta(seconds=setting(ABSOLUTE_SECONDS)),
         }
     )
-    emit(SessionStarted(user.id, session.id))
-    of_user = {"user_id": user.id, "most": setting(SESSIONS_PER_USER), **live_at(now)}
+    emit(SessionStarted(user_id, session.id))
+    of_user = {"user_id": user_id, "most": setting(SESSIONS_PER_USER), **live_at(now)}
     if surplus := _NEWEST_BEYOND.in_unit(of_user):
         others = sa.tuple_(Session.created_at, Session.id) <= sa.tuple_(surplus.created_at, surplus.id)
-        end(user.id, others, *LIVE, reason="evicted")
+        end(user_id, others, *LIVE, reason="evicted")
     return session
 
 

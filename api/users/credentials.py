@@ -7,16 +7,17 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api.kit import attempts, clock, one_time, work
-from api.kit.db import db
+from api.kit.db import UtcDateTime, db
 from api.kit.events import Event
 from api.kit.hashing import hasher
 from api.kit.problems import Overloaded, Problem
+from api.kit.queries import Query
 from api.kit.service import emit
 from api.kit.settings import Limit, Setting, limit
 from api.kit.validation import refuse
 from api.users import identifiers, standing
-from api.users.models import User
-from api.users.service import NOTHING_PENDING, apply, find, get, locked, prove, require_power
+from api.users.models import ACTIVE, IS_ACTIVE, User
+from api.users.service import NOTHING_PENDING, ROW, apply, get, locked, prove, require_power
 
 PASSWORD_LIMIT = Setting(
     "PASSWORD_LIMIT",
@@ -26,6 +27,18 @@ PASSWORD_LIMIT = Setting(
 )
 
 
+_SEEN = (User.id, User.password_hash, User.password_changed_at, User.status, User.suspended_until)
+_BY_KEY = {
+    column.key: Query(sa.select(*_SEEN).where(column == sa.bindparam("key")))
+    for column in (User.username_key, User.email_key)
+}
+_CONFIRM = Query(
+    sa.update(User)
+    .where(User.id == sa.bindparam("user_id"), IS_ACTIVE)
+    .where(User.password_changed_at == sa.bindparam("unchanged_since"))
+    .values(last_seen_at=sa.bindparam("now", type_=UtcDateTime()))
+    .returning(*ROW)
+)
 LOGIN_FAILED = "authn_login_fail"  # an action of the audit trail
 
 
@@ -66,20 +79,19 @@ class PasswordRefused(Event):
         return {"reason": "wrong_password", "limit_reached": self.is_last}
 
 
-def with_password(identifier: str, password: str, address: str | None) -> User:
-    """Return the active user who has both: at the same cost whoever is asked for.
+def with_password(identifier: str, password: str, address: str | None) -> Any:
+    """Return the row of the active user who has both: at the same cost whoever is asked for.
 
     Holds no connection while it hashes. A hash that was made otherwise is renewed. Raises WrongPassword,
     TooManyAttempts, or Overloaded when too many sign up or in.
     """
     with attempts.attempt([identifiers.subject_of(identifier)], address) as is_last:
-        with work.reading():
-            seen = find(identifier)
+        seen = _find(identifier)
         return _proven(seen, password) or _refuse_password(seen, is_last)
 
 
-def with_own_password(user_id: UUID, password: str, address: str | None) -> User:
-    """Return an active user whose password it is.
+def with_own_password(user_id: UUID, password: str, address: str | None) -> Any:
+    """Return the row of an active user whose password it is.
 
     Raises WrongPassword, NotFound, TooManyAttempts, or Overloaded when too many sign up or in.
     """
@@ -147,7 +159,7 @@ def set_by_token(purpose: str, token: str, new_password: str, *, takes_back: boo
     return proof
 
 
-def _refuse_password(seen: User | None, is_last: bool) -> NoReturn:
+def _refuse_password(seen: Any, is_last: bool) -> NoReturn:
     emit(PasswordRefused(None if seen is None else seen.id, is_last))
     raise WrongPassword()
 
@@ -182,25 +194,34 @@ def _renewed_hash(hashed: str, password: str) -> str | None:
         return None
 
 
-def _proven(seen: User | None, password: str) -> User | None:
-    """Return the user, locked, if active and of this password: at the same cost if there is none."""
+def _find(identifier: str) -> Any:
+    """Return what there is to know of the user of a username or an address before they sign in, or None."""
+    key = identifiers.key_of(identifier)
+    return None if key is None else _BY_KEY[key[0]].one_or_none({"key": key[1]})
+
+
+def _proven(seen: Any, password: str) -> Any:
+    """Return the user's row, locked, if active and of this password: at the same cost if there is none."""
     right = _has_password(seen, password)
     if seen is None or not right or not standing.may_sign_in(seen):
         return None
     return _confirmed(seen, _renewed_hash(seen.password_hash, password))
 
 
-def _has_password(user: User | None, password: str) -> bool:
+def _has_password(user: Any, password: str) -> bool:
     hashed = None if user is None else user.password_hash
     return hasher().verify(hashed, password)
 
 
-def _confirmed(seen: User, renewed_hash: str | None) -> User | None:
-    """Return the user, locked, if active and of the same password as seen; store a renewed hash."""
-    user = db.session.get(User, seen.id, with_for_update=True)
-    if user is None or user.password_changed_at != seen.password_changed_at or not standing.may_sign_in(user):
-        return None
-    standing.activate(user)
-    if renewed_hash is not None:
-        db.session.execute(sa.update(User).where(User.id == user.id).values(password_hash=renewed_hash))
-    return user
+def _confirmed(seen: Any, renewed_hash: str | None) -> Any:
+    """Return the user's row, locked, if active and of the same password as seen; store a renewed hash.
+
+    Notes that they were here now.
+    """
+    if seen.status != ACTIVE:
+        standing.activate(seen.id)
+    unchanged = {"user_id": seen.id, "unchanged_since": seen.password_changed_at}
+    row = _CONFIRM.in_unit(unchanged | {"now": clock.now()})
+    if row is not None and renewed_hash is not None:
+        db.session.execute(sa.update(User).where(User.id == seen.id).values(password_hash=renewed_hash))
+    return row

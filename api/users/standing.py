@@ -178,15 +178,16 @@ def lift(user_id: UUID, precondition: Precondition = ANY_STATE, *, held: frozens
     _lift(user)
 
 
-def may_sign_in(user: User) -> bool:
+def may_sign_in(user: Any) -> bool:
     """Tell whether a user is active, or would be if somebody had looked since their suspension ended."""
     is_over = user.suspended_until is not None and user.suspended_until <= clock.now()
     return user.status == ACTIVE or (user.status == SUSPENDED and is_over)
 
 
-def activate(user: User) -> None:
-    """Let a locked user who may sign in be active."""
-    if user.status != ACTIVE:
+def activate(user_id: UUID) -> None:
+    """Let a user be active, if all that keeps them from it is a suspension that has ended."""
+    user = db.session.get(User, user_id, with_for_update=True)
+    if user is not None and user.status != ACTIVE and may_sign_in(user):
         _lift(user)
 
 
