@@ -1,6 +1,5 @@
 """Rows of a batch become users: what clashes is found by one look, and all is written at once."""
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -8,9 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-import psycopg
 import sqlalchemy as sa
-from psycopg import sql
 from sqlalchemy.exc import IntegrityError
 
 from api.bulk import claims
@@ -42,7 +39,6 @@ _TAKEN = {
 _TABLE = cast("sa.Table", sa.inspect(User).local_table)
 _NAMES = {attribute.key: attribute.columns[0].name for attribute in sa.inspect(User).column_attrs}
 _COLUMNS = [attribute.columns[0].label(attribute.key) for attribute in sa.inspect(User).column_attrs]
-_NotUnique = (IntegrityError, sqlite3.IntegrityError, psycopg.errors.UniqueViolation)
 
 Columns = dict[str, Any]
 
@@ -87,7 +83,7 @@ def _store(job: UserImport, rows: Sequence[Row]) -> Outcome:
             with db.session.begin_nested():
                 plan.carry_out()
             return plan.outcome
-        except _NotUnique:
+        except (IntegrityError, db.engine.dialect.loaded_dbapi.IntegrityError):  # the driver's own, of `insert`
             continue
     if len(rows) == 1:
         return Outcome(refused=[Refused(rows[0].line, [error("", AMBIGUOUS)])])
@@ -254,6 +250,8 @@ def insert(users: Sequence[Columns]) -> None:
         statement = sa.insert(_TABLE).values(dict.fromkeys(columns))
         driver.executemany(str(statement.compile(dialect=connection.dialect)), rows)
         return
+    from psycopg import sql  # who has no PostgreSQL does not pay for the import
+
     table, listed = sql.Identifier(_TABLE.name), sql.SQL(", ").join(map(sql.Identifier, columns))
     with (
         driver.cursor() as cursor,

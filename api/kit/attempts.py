@@ -5,7 +5,7 @@ docs/adr/0011-limits.md says why it counts as it does.
 
 import hmac
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -68,7 +68,7 @@ def _query(text: str, rows: int) -> Query:
     return Query(statement.columns(key=sa.LargeBinary(), counted=sa.Integer(), ends_at=UtcDateTime()))
 
 
-def _run(text: str, rows: Iterable[tuple[bytes, int, datetime]], **parameters: Any) -> list[Any]:
+def _run(text: str, rows: Iterable[tuple[bytes, int, datetime]], **parameters: Any) -> Sequence[Any]:
     """Run a statement on rows of key, count and end, in the transaction that is open."""
     named = [
         (f"{name}_{n}", value)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
+from select import POLLIN, poll
 from typing import Any, cast
 from uuid import UUID
 
@@ -83,7 +84,6 @@ class Base(DeclarativeBase):
 
 
 is_reading: ContextVar[bool] = ContextVar("tessera.is_reading", default=False)
-unasked: ContextVar[bool] = ContextVar("tessera.unasked", default=False)  # take a connection without a ping
 
 
 class UnitSession(FlaskSession):
@@ -160,14 +160,21 @@ def prepare(engine: sa.Engine) -> None:
 def _ping(dialect: sa.Dialect, connection: Any, _record: object, _proxy: object) -> None:
     """Let the pool replace a connection that died before it is used, and all that are as old.
 
-    It costs a round trip. Whoever comes next does not have to find out again.
+    A server that ends a connection says so, or closes it: only where there is something to read a round
+    trip tells what. Whoever comes next does not have to find out again.
     """
-    if unasked.get():
-        return
     try:
-        dialect.do_ping(connection)
+        if _has_word(connection):
+            dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as error:
         raise sa.exc.InvalidatePoolError from error
+
+
+def _has_word(connection: Any) -> bool:
+    """Tell whether the server sent something unasked, or closed the connection."""
+    socket = poll()
+    socket.register(connection.fileno(), POLLIN)
+    return bool(socket.poll(0))
 
 
 def _reading_engine(engine: sa.Engine, settings: Settings) -> sa.Engine:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from api.kit import work
-from api.kit.db import READING, db, unasked
+from api.kit.db import READING, db
 
 Processor = Callable[[Any], Any]
 Statement = (
@@ -123,13 +123,9 @@ def _is_heard(engine: sa.Engine) -> bool:
 
 @contextmanager
 def _own_connection(engine: sa.Engine) -> Iterator[Any]:
-    """Yield a connection of the driver for one statement; nobody has asked whether it lives."""
-    token = unasked.set(True)
-    try:
-        with _errors_of_sqlalchemy(engine.dialect, None):
-            pooled = engine.raw_connection()
-    finally:
-        unasked.reset(token)
+    """Yield a connection of the driver for one statement."""
+    with _errors_of_sqlalchemy(engine.dialect, None):
+        pooled = engine.raw_connection()
     give_back = pooled.close
     try:
         with _errors_of_sqlalchemy(engine.dialect, pooled.driver_connection):
