@@ -21,7 +21,7 @@ feature = Feature(
     settings=(TOKEN_SECONDS, CONFIRM_URL, CONFIRMED_BY, REVERT_SECONDS, REVERT_URL),
     listeners=(
         (UserCreated, service.verify_user),
-        (UnverifiedSignIn, service.verify_user),
+        (UnverifiedSignIn, service.verify_who_signs_in),
         (SignUpRefused, service.tell_of_refusal),
         (EmailChangeRequested, service.verify_new_address),
         (UserDeleted, service.withdraw),

@@ -56,7 +56,12 @@ REVERT_URL = Setting(
 )
 
 
-def verify_user(event: UserCreated | UnverifiedSignIn) -> None:
+def verify_user(event: UserCreated) -> None:
+    """Owe somebody new the letter that confirms their address: their row is at hand, and locked."""
+    _write_letter(users.get(event.user_id))
+
+
+def verify_who_signs_in(event: UnverifiedSignIn) -> None:
     request_verification(event.user_id)
 
 
@@ -100,10 +105,14 @@ def write_letter(content: dict[str, Any]) -> None:
     """Write the letter that confirms an address, if there is one to confirm by now."""
     with suppress(NotFound):  # who was deleted meanwhile
         user = users.locked(UUID(content["user_id"]))
-        target = users.address_to_confirm(user)
-        if target is not None and mail.may_be_asked_for(KIND, target[0]):
-            one_time.withdraw(user.id, KIND)  # at another address
-            letters.post_token(KIND, user, *target, TOKEN_SECONDS, CONFIRM_URL)
+        one_time.withdraw(user.id, KIND)  # at another address
+        _write_letter(user)
+
+
+def _write_letter(user: User) -> None:
+    target = users.address_to_confirm(user)
+    if target is not None and mail.may_be_asked_for(KIND, target[0]):
+        letters.post_token(KIND, user, *target, TOKEN_SECONDS, CONFIRM_URL)
 
 
 def confirm(token: str, password: str | None, client: str | None) -> User:

@@ -24,6 +24,7 @@ from api.kit.queries import Query
 from api.kit.service import service, setting
 from api.kit.settings import Limit
 
+_LIMITS = FAILED_ATTEMPTS_PER_ACCOUNT, FAILED_ATTEMPTS_PER_ADDRESS, FAILED_ATTEMPTS
 _FORGOTTEN = 1000  # rows whose window has passed, at once
 
 
@@ -46,7 +47,8 @@ _TAKE = """
     INSERT INTO failed_attempts (key, counted, ends_at) VALUES {rows}
     ON CONFLICT (key) DO UPDATE SET
       counted = CASE WHEN failed_attempts.ends_at <= :now THEN 1 ELSE failed_attempts.counted + 1 END,
-      ends_at = CASE WHEN failed_attempts.ends_at <= :now THEN excluded.ends_at ELSE failed_attempts.ends_at END
+      ends_at = CASE
+        WHEN failed_attempts.ends_at <= :now THEN excluded.ends_at ELSE failed_attempts.ends_at END
     RETURNING key, counted, ends_at
 """
 # A row that was forgotten meanwhile comes back with a window that has passed, and is forgotten again.
@@ -111,7 +113,9 @@ def _take_all(subjects: list[str], network: str) -> tuple[list[Any], bool]:
     now = clock.now()
     accounts = dict.fromkeys((_key("account", s) for s in subjects), setting(FAILED_ATTEMPTS_PER_ACCOUNT))
     address = {_key("address", network): setting(FAILED_ATTEMPTS_PER_ADDRESS)}
-    pairs = dict.fromkeys((_key("account and address", s, network) for s in subjects), setting(FAILED_ATTEMPTS))
+    pairs = dict.fromkeys(
+        (_key("account and address", s, network) for s in subjects), setting(FAILED_ATTEMPTS)
+    )
     rows = _take(now, accounts | address | pairs)
     allowance = _allowance(max((rows[key].counted for key in accounts), default=0))
     quotas = {key: limit.quota for key, limit in address.items()} | dict.fromkeys(pairs, allowance)

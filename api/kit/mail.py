@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.errors import MessageError
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -102,6 +103,17 @@ def carrier(transport: Transport) -> Carry:
     return lambda message: _send(transport, message)
 
 
+class _Headers(HeaderRegistry):
+    """The kinds of headers, each made once: the library's own makes a class for every header it writes."""
+
+    @cache  # noqa: B019  # there is one, for as long as the process lives
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name)
+
+
+_POLICY = SMTP.clone(header_factory=_Headers())
+
+
 class Letters:
     """The templates of letters, in languages; an operator's own go before those of features.
 
@@ -129,7 +141,7 @@ class Letters:
         text = self._environment.get_template(f"{name}.txt").render(values)
         html = self._environment.get_template(f"{name}.html").render(values)
         subject, _, body = text.partition("\n")
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=_POLICY)
         message["Subject"] = _line(subject)
         message.set_content(body.lstrip("\n"))
         message.add_alternative(html, subtype="html")

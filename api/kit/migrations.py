@@ -133,11 +133,11 @@ def _said_by(script: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in ast.parse(script.read_bytes()).body:
         match node:
-            case (
-                ast.Assign(targets=[ast.Name(id="revision" | "down_revision" as name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id="revision" | "down_revision" as name), value=ast.expr() as value)
+            case ast.Assign([ast.Name(id=name)], value) | ast.AnnAssign(
+                ast.Name(id=name), value=ast.expr() as value
             ):
-                found[name] = ast.literal_eval(value)
+                if name in ("revision", "down_revision"):
+                    found[name] = ast.literal_eval(value)
     return found
 
 

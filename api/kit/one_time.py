@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from api.kit import clock, encoding, work
 from api.kit.db import Base, db
 from api.kit.ids import new_id
+from api.kit.queries import Query
 from schemas.messages import Message
 
 UNUSABLE = Message("unusable_token", "Is not a token that can be used: ask for another letter.")
@@ -41,6 +42,20 @@ class OneTimeToken(Base):
 _PROOF = OneTimeToken.user_id, OneTimeToken.address, OneTimeToken.created_at
 
 
+_ISSUE = Query(
+    sa.text("""
+    INSERT INTO one_time_tokens (id, digest, purpose, user_id, address, created_at, expires_at)
+    VALUES (:id, :digest, :purpose, :user_id, :address, :created_at, :expires_at)
+    ON CONFLICT (user_id, purpose, address) DO UPDATE SET
+      id = excluded.id, digest = excluded.digest,
+      created_at = excluded.created_at, expires_at = excluded.expires_at
+    RETURNING id
+    """)
+    .bindparams(*(sa.bindparam(column.name, type_=column.type) for column in OneTimeToken.__table__.columns))
+    .columns(id=sa.Uuid())
+)
+
+
 class Proof(NamedTuple):
     """What the use of a token showed: this user reads the letters of this address."""
 
@@ -51,20 +66,18 @@ class Proof(NamedTuple):
 
 def issue(purpose: str, user_id: UUID, address: str, seconds: int) -> str:
     """Return a new token for a purpose; the one that was sent to the address before is good no more."""
-    sent = OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose, OneTimeToken.address == address
-    _delete(*sent)
     now = clock.now()
     token = encoding.encode(secrets.token_bytes(BYTES))
-    db.session.add(
-        OneTimeToken(
-            id=new_id(),
-            digest=_digest(purpose, token),
-            purpose=purpose,
-            user_id=user_id,
-            address=address,
-            created_at=now,
-            expires_at=now + timedelta(seconds=seconds),
-        )
+    _ISSUE.all_in_unit(
+        {
+            "id": new_id(),
+            "digest": _digest(purpose, token),
+            "purpose": purpose,
+            "user_id": user_id,
+            "address": address,
+            "created_at": now,
+            "expires_at": now + timedelta(seconds=seconds),
+        }
     )
     return token
 

@@ -7,7 +7,7 @@ tell a repetition. A task works on the database alone, in the transaction that d
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -28,6 +28,7 @@ from api.kit.chores import Chores, chores_of
 from api.kit.db import Base, UtcDateTime, db
 from api.kit.feature import Deliver, Feature, Task
 from api.kit.ids import new_id
+from api.kit.queries import Query
 from api.kit.service import extension, service
 
 LEASE_SECONDS = 120  # for one delivery; no transport may take as long
@@ -70,21 +71,9 @@ class Undeliverable(Exception):
     """What is owed can never arrive: it is not tried again."""
 
 
-_DUE = (
-    Owed.kind.in_(sa.bindparam("kinds", expanding=True)),
-    Owed.failed_at.is_(None),
-    Owed.due_at <= sa.bindparam("now", type_=UtcDateTime()),
-)
-_IS_DUE = sa.select(sa.literal(1)).where(*_DUE).limit(1)
-_NEXT = sa.select(Owed.id).where(*_DUE).order_by(Owed.due_at).limit(1).with_for_update(skip_locked=True)
-_CLAIMED: list[Any] = [Owed.id, Owed.kind, Owed.content, Owed.tries]
 _SHOWN: list[Any] = [Owed.id, Owed.kind, Owed.tries, Owed.due_at, Owed.failed_at, Owed.error]
-_CLAIM = (
-    sa.update(Owed)
-    .where(Owed.id == _NEXT.scalar_subquery())
-    .values(tries=Owed.tries + 1, due_at=sa.bindparam("lease_ends", type_=UtcDateTime()))
-    .returning(*_CLAIMED)
-)
+_OWE = Query(sa.insert(Owed))
+_SETTLE = Query(sa.delete(Owed).where(Owed.id == sa.bindparam("owed_id")).returning(Owed.id))
 
 
 def owe(kind: str, content: dict[str, Any], about: UUID | None = None) -> UUID:
@@ -95,12 +84,21 @@ def owe(kind: str, content: dict[str, Any], about: UUID | None = None) -> UUID:
     if kind not in courier().kinds:
         raise LookupError(f"no feature delivers {kind!r}")
     now = clock.now()
-    owed = Owed(
-        id=new_id(), kind=kind, about=about, content=_seal(content), tries=0, created_at=now, due_at=now
+    owed_id = new_id()
+    _OWE.all_in_unit(
+        {
+            **dict.fromkeys(("failed_at", "error")),
+            "id": owed_id,
+            "kind": kind,
+            "about": about,
+            "content": _seal(content),
+            "tries": 0,
+            "created_at": now,
+            "due_at": now,
+        }
     )
-    db.session.add(owed)
     work.after_commit(courier().wake)
-    return owed.id
+    return owed_id
 
 
 class Courier:
@@ -112,16 +110,13 @@ class Courier:
         for feature in features:
             self.deliveries |= feature.deliveries
             self.tasks |= feature.tasks
+        self.kinds = sorted({*self.deliveries, *self.tasks})  # what can be owed here
+        self._is_due, self._claim_next = _queries(self.kinds)
         self._chores = Chores(app, chores_of(features))
         self._app = app
         self._is_away = False
         self._rung: SimpleQueue[None] = SimpleQueue()  # unlike an Event a signal handler may use it
         self._stopping = False
-
-    @property
-    def kinds(self) -> list[str]:
-        """What can be owed here."""
-        return sorted({*self.deliveries, *self.tasks})
 
     def wake(self) -> None:
         """Look at once: there may be something to deliver."""
@@ -153,15 +148,15 @@ class Courier:
                 _postpone(claimed, error)
             return True
 
-    def _attempt(self, claimed: sa.Row[Any], content: dict[str, Any]) -> None:
+    def _attempt(self, claimed: Any, content: dict[str, Any]) -> None:
         if claimed.kind in self.tasks:
             with work.writing():
-                if db.session.scalar(_settled(claimed)) is not None:  # else another did it meanwhile
+                if _SETTLE.in_unit({"owed_id": claimed.id}) is not None:  # else another did it meanwhile
                     self.tasks[claimed.kind](content)
             return
         self.deliveries[claimed.kind](claimed.id, content)
-        with work.apart() as connection:
-            connection.execute(_settled(claimed))
+        with work.apart():
+            _SETTLE.in_unit({"owed_id": claimed.id})
 
     def _deliver_next_if_possible(self) -> bool:
         """Do the same; a database that does not answer has nothing to deliver, which is said once."""
@@ -175,15 +170,32 @@ class Courier:
         self._is_away = False
         return delivered
 
-    def _claim(self) -> sa.Row[Any] | None:
+    def _claim(self) -> Any:
         """Take the next thing for as long as a lease; looks before it asks SQLite for its turn to write."""
         now = clock.now()
-        due = {"kinds": self.kinds, "now": now}
-        if work.read_one(_IS_DUE, due) is None:
+        if self._is_due.one_or_none({"now": now}) is None:
             return None
-        with work.apart() as connection:
-            claim = due | {"lease_ends": now + timedelta(seconds=LEASE_SECONDS)}
-            return connection.execute(_CLAIM, claim).one_or_none()
+        with work.apart():
+            return self._claim_next.in_unit(
+                {"now": now, "lease_ends": now + timedelta(seconds=LEASE_SECONDS)}
+            )
+
+
+def _queries(kinds: Iterable[str]) -> tuple[Query, Query]:
+    """Return what looks whether something of these kinds is due, and what claims it."""
+    due = (
+        sa.or_(sa.false(), *(Owed.kind == kind for kind in kinds)),
+        Owed.failed_at.is_(None),
+        Owed.due_at <= sa.bindparam("now", type_=UtcDateTime()),
+    )
+    next_due = sa.select(Owed.id).where(*due).order_by(Owed.due_at).limit(1).with_for_update(skip_locked=True)
+    claim = (
+        sa.update(Owed)
+        .where(Owed.id == next_due.scalar_subquery())
+        .values(tries=Owed.tries + 1, due_at=sa.bindparam("lease_ends", type_=UtcDateTime()))
+        .returning(Owed.id, Owed.kind, Owed.content, Owed.tries)
+    )
+    return Query(sa.select(Owed.id).where(*due).limit(1)), Query(claim)
 
 
 def courier() -> Courier:
@@ -219,12 +231,7 @@ def erase(user_ids: Collection[UUID]) -> None:
     db.session.execute(gone.execution_options(synchronize_session=False))
 
 
-def _settled(claimed: sa.Row[Any]) -> Any:
-    """Return the statement that deletes what was done."""
-    return sa.delete(Owed).where(Owed.id == claimed.id).returning(Owed.id)
-
-
-def _postpone(claimed: sa.Row[Any], error: Exception) -> None:
+def _postpone(claimed: Any, error: Exception) -> None:
     """Note why a try failed and when the next one is due, unless somebody else tries it by now."""
     is_last = isinstance(error, Undeliverable) or claimed.tries >= TRIES
     now = clock.now()

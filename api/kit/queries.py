@@ -10,19 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from api.kit import work
 from api.kit.db import READING, db
 
 Processor = Callable[[Any], Any]
-Statement = (
-    sa.Select[*tuple[Any, ...]]
-    | ReturningInsert[*tuple[Any, ...]]
-    | ReturningUpdate[*tuple[Any, ...]]
-    | sa.TextualSelect
-    | sa.Insert
-)
+Statement = sa.Select[*tuple[Any, ...]] | sa.UpdateBase | sa.TextualSelect
 
 
 class Query:

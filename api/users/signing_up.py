@@ -5,11 +5,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api.kit import clock, work
+from api.kit import clock
 from api.kit.db import db, refusing_duplicates
 from api.kit.hashing import hasher
 from api.kit.ids import new_id
 from api.kit.outbox import owe
+from api.kit.queries import Query
 from api.kit.service import emit
 from api.kit.settings import Limit, Setting, limit, one_of, some_of
 from api.users import identifiers, roles
@@ -32,6 +33,11 @@ IDENTIFIERS: Setting[tuple[str, ...]] = Setting(
     default_text="`username,email`",
 )
 
+_WHO_HAS_IT = Query(
+    sa.select(*(getattr(User, column) for column in UNIQUE)).where(
+        sa.or_(*(getattr(User, column) == sa.bindparam(column) for column in UNIQUE))
+    )
+)
 SIGN_UP_LIMIT = Setting("SIGN_UP_LIMIT", "Sign-ups of one client address (IPv6: /64).", Limit(30, 60), limit)
 
 
@@ -100,8 +106,8 @@ def _create(stored: Mapping[str, str], profile: Mapping[str, Any], given: list[s
 
 def _refuse_taken(stored: Mapping[str, str]) -> None:
     """Refuse what is plainly taken before hashing for it; the index judges those who come at once."""
-    with work.reading():
-        for column, problem in UNIQUE.items():
-            taken = sa.select(sa.literal(1)).where(getattr(User, column) == stored.get(column))
-            if column in stored and db.session.scalar(taken):
-                raise problem()
+    wanted = {column: stored.get(column) for column in UNIQUE}
+    found = _WHO_HAS_IT.all(wanted)
+    for column, problem in UNIQUE.items():
+        if wanted[column] in [getattr(user, column) for user in found] and column in stored:
+            raise problem()

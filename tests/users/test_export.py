@@ -50,7 +50,7 @@ def test_sessions_that_have_ended_are_told_as_well(mina: Person) -> None:
 
 def test_what_is_owed_is_told_by_its_kind(mina: Person) -> None:
     [owed] = mina.call("GET", EXPORT).get_json()["data"]["outbox"]
-    assert (owed["kind"], owed["failed_at"]) == ("email_verification", None)
+    assert (owed["kind"], owed["failed_at"]) == ("mail", None)
 
 
 def test_instants_are_written_as_everywhere(mina: Person) -> None:
