@@ -1,9 +1,10 @@
 """HTTP at its edges: the Flask-RESTful Api, what bodies may be, refusals, headers, request ids."""
 
 import re
-from collections.abc import Container, Mapping
+import time
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask_restful
 import orjson
@@ -24,6 +25,9 @@ from api.kit.languages import languages, wanted_language
 from api.kit.problems import Problem
 from schemas.messages import Phrase
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
 BODY_LIMIT = 65536  # bytes
 PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
@@ -35,6 +39,8 @@ SECURITY_HEADERS = {
 }
 _POLICY = "Content-Security-Policy"
 _OTHER_HEADERS = [(name, value) for name, value in SECURITY_HEADERS.items() if name != _POLICY]
+# Of a request's environ: its id, when it came, and headers of its answer, whoever gives that.
+_ID, _CAME_AT, _ANSWER_HEADERS = "tessera.request_id", "tessera.came_at", "tessera.answer_headers"
 _BY_STATUS: dict[int, type[Problem]] = {
     kind.status: kind
     for kind in (
@@ -59,6 +65,25 @@ class SyncFlask(Flask):
         return func
 
 
+class Edge:
+    """WSGI around an application: what every answer has, at less cost than by Flask's hooks."""
+
+    def __init__(self, application: "WSGIApplication") -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        environ[_CAME_AT] = time.perf_counter()
+        environ[_ID] = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        added = environ[_ANSWER_HEADERS] = [("X-Request-Id", environ[_ID]), *_OTHER_HEADERS]
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if all(name != _POLICY for name, _ in headers):  # a page has one of its own
+                headers.append((_POLICY, SECURITY_HEADERS[_POLICY]))
+            return start_response(status, headers + added, *exc_info)
+
+        return self._application(environ, start)
+
+
 class OrjsonProvider(JSONProvider):
     """JSON by orjson: UTF-8, compact."""
 
@@ -71,10 +96,6 @@ class OrjsonProvider(JSONProvider):
 
 class Api(flask_restful.Api):
     """Flask-RESTful without its error handling, which answers 500 and echoes what was sent."""
-
-    def __init__(self, app: Flask) -> None:
-        super().__init__(app)
-        app.before_request(_refuse_doubled_slash)
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
@@ -89,6 +110,7 @@ def init_http(app: Flask) -> None:
     """Give the app its JSON, its refusals, its headers and its one log line a request."""
     app.json = OrjsonProvider(app)
     app.url_map.merge_slashes = False
+    app.wsgi_app = Edge(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation has it
     app.before_request(_refuse_malformed)
     app.after_request(_finish)
     app.register_error_handler(Problem, _refuse)
@@ -153,10 +175,19 @@ def _is_acceptable(media_type: str, accepted: list[tuple[str, float]]) -> bool:
 
 def request_id() -> str:
     """Return the id of this request: the caller's own when it is well-formed."""
-    if "request_id" not in g:
-        g.request_id = choose_request_id(request.headers.get("X-Request-Id", ""))
-    found: str = g.request_id
+    found: str = request.environ[_ID]
     return found
+
+
+def milliseconds() -> float:
+    """Return how long ago this request came."""
+    came_at: float = request.environ[_CAME_AT]
+    return round((time.perf_counter() - came_at) * 1000, 3)
+
+
+def add_headers(*headers: tuple[str, str]) -> None:
+    """Let the answer to this request have headers, be it a refusal."""
+    request.environ[_ANSWER_HEADERS].extend(headers)
 
 
 def choose_request_id(offered: str) -> str:
@@ -174,11 +205,7 @@ def _refuse_malformed() -> None:
     if coding is not None and (coding.lower() != "chunked" or environ.get("CONTENT_LENGTH")):
         detail = Phrase("The request does not say in one way where its body ends.")
         raise problems.MalformedRequest(detail, headers={"Connection": "close"})
-
-
-def _refuse_doubled_slash() -> None:
-    """Refuse a path that Werkzeug would take for one with a single slash."""
-    if request.environ["PATH_INFO"].startswith("//"):
+    if environ["PATH_INFO"].startswith("//"):  # which Werkzeug would take for one with a single slash
         raise problems.NotFound()
 
 
@@ -186,12 +213,8 @@ def _refuse(problem: Problem) -> Response:
     g.problem = problem.code
     language = wanted_language()
     said = problem.as_dict(request_id(), languages().speak(language))
-    response = json_response(said, problem.status, problem.headers)
-    response.headers["Content-Type"] = PROBLEM_JSON
-    response.headers["Content-Language"] = language
-    response.vary.add("Accept-Language")
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
+    headers = {"Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-store"}
+    return Response(orjson.dumps(said), problem.status, headers | problem.headers, content_type=PROBLEM_JSON)
 
 
 def _problem_of(error: HTTPException) -> Problem:
@@ -216,9 +239,6 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 
 def _finish(response: Response) -> Response:
-    response.headers["X-Request-Id"] = request_id()
-    response.headers.setdefault(_POLICY, SECURITY_HEADERS[_POLICY])  # a page has one of its own
-    response.headers.extend(_OTHER_HEADERS)
     if request.method == "OPTIONS" and response.status_code == 200:
         response.status_code = 204
         del response.headers["Content-Type"]

@@ -8,11 +8,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from flask import Flask, Response, current_app, g
+from flask import Flask, current_app
 
 from api.kit import clock
 from api.kit.addresses import client_address, network_of
 from api.kit.config import LIMITS, REDIS_URL, WORKERS
+from api.kit.http import add_headers
 from api.kit.problems import TooManyRequests
 from api.kit.settings import Limit, Setting, Settings
 
@@ -140,7 +141,6 @@ def init_limits(app: Flask, settings: Settings) -> None:
     """Give the app what counts its requests."""
     url = settings[REDIS_URL]
     app.extensions["tessera.limits"] = InRedis(url) if url else Here()
-    app.after_request(_tell)
 
 
 def count_request(policy: Policy) -> None:
@@ -150,17 +150,12 @@ def count_request(policy: Policy) -> None:
     window, passed = divmod(clock.now().timestamp(), seconds)
     count = counter.add(policy, int(window), network_of(client_address()))
     left = math.ceil(seconds - passed)
-    g.limit_headers = (
+    add_headers(
         ("RateLimit", f'"{policy.name}";r={max(0, quota - count)};t={left}'),
         ("RateLimit-Policy", f'"{policy.name}";q={quota};w={seconds}'),
     )
     if count > quota:
         raise TooManyRequests(left)
-
-
-def _tell(response: Response) -> Response:
-    response.headers.extend(g.get("limit_headers", ()))
-    return response
 
 
 @dataclass(frozen=True)

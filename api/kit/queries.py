@@ -5,9 +5,8 @@ a connection that died, somebody who listens to statements, is left to SQLAlchem
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -34,13 +33,28 @@ class Query:
         engine = db.engines[READING]
         if not _is_heard(engine):
             try:
-                with _own_connection(engine) as connection:
-                    return self._on(engine.dialect).read(connection, parameters)
+                return self._read(engine, parameters)
             except sa.exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
         with engine.connect() as connection:
             return connection.execute(self._statement, parameters).all()
+
+    def _read(self, engine: sa.Engine, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        dialect = engine.dialect
+        try:
+            pooled = engine.raw_connection()
+        except dialect.loaded_dbapi.Error as error:
+            raise _error_of_sqlalchemy(error, dialect, None) from error
+        try:
+            return self._on(dialect).read(pooled.driver_connection, parameters)
+        except dialect.loaded_dbapi.Error as error:
+            raised = _error_of_sqlalchemy(error, dialect, pooled.driver_connection)
+            if raised.connection_invalidated:
+                pooled.invalidate()
+            raise raised from error
+        finally:
+            pooled.close()
 
     def in_unit(self, parameters: Mapping[str, Any]) -> Any:
         """Return the only row, or None, as `all_in_unit` does."""
@@ -53,9 +67,11 @@ class Query:
         if _is_heard(connection.engine):
             result = connection.execute(self._statement, parameters)
             return result.all() if result.returns_rows else ()
-        driver = connection.connection.driver_connection
-        with _errors_of_sqlalchemy(connection.dialect, driver):
-            return self._on(connection.dialect).run(driver, parameters)
+        dialect, driver = connection.dialect, connection.connection.driver_connection
+        try:
+            return self._on(dialect).run(driver, parameters)
+        except dialect.loaded_dbapi.Error as error:
+            raise _error_of_sqlalchemy(error, dialect, driver) from error
 
     def _on(self, dialect: sa.Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -114,31 +130,11 @@ def _is_heard(engine: sa.Engine) -> bool:
     return bool(engine.dispatch.before_cursor_execute or engine.dispatch.after_cursor_execute)
 
 
-@contextmanager
-def _own_connection(engine: sa.Engine) -> Iterator[Any]:
-    """Yield a connection of the driver for one statement."""
-    with _errors_of_sqlalchemy(engine.dialect, None):
-        pooled = engine.raw_connection()
-    give_back = pooled.close
-    try:
-        with _errors_of_sqlalchemy(engine.dialect, pooled.driver_connection):
-            yield pooled.driver_connection
-    except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
-            give_back = pooled.invalidate
-        raise
-    finally:
-        give_back()
-
-
-@contextmanager
-def _errors_of_sqlalchemy(dialect: sa.Dialect, connection: Any) -> Iterator[None]:
-    """Turn the driver's errors into SQLAlchemy's, which tell whether the connection is lost."""
-    error_type = dialect.loaded_dbapi.Error
-    try:
-        yield
-    except error_type as error:
-        is_lost = connection is not None and dialect.is_disconnect(error, connection, None)
-        raise sa.exc.DBAPIError.instance(
-            None, None, error, error_type, True, connection_invalidated=is_lost, dialect=dialect
-        ) from error
+def _error_of_sqlalchemy(error: Any, dialect: sa.Dialect, connection: Any) -> sa.exc.DBAPIError:
+    """Return a driver's error as SQLAlchemy has it, which tells whether the connection is lost."""
+    is_lost = connection is not None and dialect.is_disconnect(error, connection, None)
+    kind = dialect.loaded_dbapi.Error
+    made = sa.exc.DBAPIError.instance(
+        None, None, error, kind, True, connection_invalidated=is_lost, dialect=dialect
+    )
+    return cast("sa.exc.DBAPIError", made)
