@@ -25,7 +25,7 @@ from api.kit.problems import Problem
 from api.kit.settings import Settings
 
 OPERATION_TIMEOUT = 2  # seconds that a statement, or the wait for a connection, may take
-READING = "reading"  # bind key of the engine that reads: the same pool with other options
+READING = "reading"  # bind key of the engine that reads, on connections of its own
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -109,11 +109,11 @@ def init_database(app: Flask, settings: Settings) -> None:
     """Connect the app to the database that the settings name."""
     url = sa.make_url(settings[DATABASE_URL])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings[THREADS] // 3)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options = engine_options(url, settings[THREADS] // 6)
     db.init_app(app)
     with app.app_context():
         prepare(db.engine)
-        cast("dict[str | None, sa.Engine]", db.engines)[READING] = _reading_engine(db.engine, settings)
+        cast("dict[str | None, sa.Engine]", db.engines)[READING] = _reading_engine(url, options)
 
 
 def dispose() -> None:
@@ -177,13 +177,13 @@ def _has_word(connection: Any) -> bool:
     return bool(socket.poll(0))
 
 
-def _reading_engine(engine: sa.Engine, settings: Settings) -> sa.Engine:
-    """Return an engine that reads; on SQLite with connections that no waiting writer holds."""
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
-    reading = sa.create_engine(engine.url, **engine_options(engine.url, settings[THREADS] // 3))
-    prepare(reading)
-    return reading.execution_options(reading=True)
+def _reading_engine(url: sa.URL, options: Mapping[str, Any]) -> sa.Engine:
+    """Return an engine whose connections no writer holds, and which begins no transactions."""
+    if url.get_backend_name() == "postgresql":
+        options = {**options, "isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    engine = sa.create_engine(url, **options)
+    prepare(engine)
+    return engine.execution_options(reading=True)
 
 
 def is_unavailable(error: DBAPIError) -> bool:

@@ -47,7 +47,7 @@ class Query:
         except dialect.loaded_dbapi.Error as error:
             raise _error_of_sqlalchemy(error, dialect, None) from error
         try:
-            return self._on(dialect).read(pooled.driver_connection, parameters)
+            return self._on(dialect).run(pooled.driver_connection, parameters)
         except dialect.loaded_dbapi.Error as error:
             raised = _error_of_sqlalchemy(error, dialect, pooled.driver_connection)
             if raised.connection_invalidated:
@@ -102,16 +102,6 @@ class _Compiled:
         """Return the rows, on a connection of the driver."""
         cursor = connection.execute(self._sql, self._bound(parameters))
         return [self._made(row) for row in cursor.fetchall()] if cursor.description else []
-
-    def read(self, connection: Any, parameters: Mapping[str, Any]) -> list[Any]:
-        """Return the rows without a transaction, which would cost PostgreSQL two more round trips."""
-        if self._order is not None:  # the driver of SQLite begins none
-            return self.run(connection, parameters)
-        connection.autocommit = True
-        try:
-            return self.run(connection, parameters)
-        finally:
-            connection.autocommit = False
 
     def _made(self, row: Sequence[Any]) -> Any:
         values = list(row)
