@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import sqlalchemy as sa
 
@@ -64,11 +65,11 @@ def _count(folder: Path) -> int:
 
 
 def growth(states: Sequence[State], value: Callable[[State], float]) -> float:
-    """Return by how much a value grows in a second, from the most in the third quarter to that in the fourth.
+    """Return by how much a value grows in a second, from its mean in the third quarter to that in the fourth.
 
-    What goes up and down with the chores shall not count: a quarter should have some of them.
+    What goes up and down with the chores does not count: a quarter should have some of them.
     """
     quarter = max(1, len(states) // 4)
     third, fourth = states[-2 * quarter : -quarter], states[-quarter:]
-    risen = max(map(value, fourth)) - max(map(value, third))
+    risen = fmean(map(value, fourth)) - fmean(map(value, third))
     return risen / (fourth[-1].at - third[-1].at)

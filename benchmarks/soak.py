@@ -9,8 +9,8 @@ refreshes, the list, requests for a letter, sign-outs, deletions. Memory (PSS), 
 the rows of every table are looked at every five seconds. Settings make short what may be short; what has
 to wait for days, deleted accounts and idempotency keys, is made 40 days older once a minute, and then a
 `tessera worker` comes up, which does at once the chores that are else done every hour. The verdict, and
-the exit code, is whether anything has grown from the third quarter of the time to the fourth, most
-against most; quarters should have two minutes. The audit trail is never pruned: it grows with what is done.
+the exit code, is whether anything has grown from the third quarter of the time to the fourth, mean
+against mean; quarters should have two minutes. The audit trail is never pruned: it grows with what is done.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import sqlalchemy as sa
 
@@ -168,8 +169,8 @@ def judged(states: Sequence[State], rate: float) -> tuple[str, bool]:
         grown = growth(states, value) / rate * 1000
         verdict = "kept" if name in TRAIL else "flat" if grown <= MOST.get(name, MOST_ROWS) else "GROWS"
         is_flat = is_flat and verdict != "GROWS"
-        rows.append([name, *(f"{max(map(value, part)):,.0f}" for part in parts), f"{grown:+.3f}", verdict])
-    head = ("most of", "quarter 1", "2", "3", "4", "per 1,000 requests", "verdict")
+        rows.append([name, *(f"{fmean(map(value, part)):,.0f}" for part in parts), f"{grown:+.3f}", verdict])
+    head = ("mean of", "quarter 1", "2", "3", "4", "per 1,000 requests", "verdict")
     return markdown("lrrrrrl", head, rows), is_flat
 
 
