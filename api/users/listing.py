@@ -110,16 +110,22 @@ class _Search:
         self._bounds = frozenset({"after"}) if after else NONE
         self._parameters = {**values, **after, "most": most}
 
-    def page(self) -> tuple[Rows, sa.Row[Any] | Position | None]:
+    def page(self) -> tuple[Rows, Any | None]:
         """Return the rows that were found, and after whom to look on when there was more to look at."""
         if self._names & _UNIQUE:
             return _unique(self._names).all(self._parameters), None
         index = _index_of(self._names)
         if index == self._names:
             return _first(self._names, self._sort, self._bounds).all(self._parameters), None
-        if "q" in self._names and "role" not in self._names:
-            return self._next_matches() if _backend() == "sqlite" else self._glance(index)
-        return self._walk(index, WINDOW)
+        is_search = "q" in self._names and "role" not in self._names
+        if is_search and _backend() == "sqlite":
+            return self._next_matches()
+        rows, end = self._walk(index, GLANCE)
+        if end is None or len(rows) == self._parameters["most"]:
+            return rows, end
+        if is_search and not self._fills_a_page(rows) and (found := self._rare()) is not None:
+            return found, None
+        return self._walk_on(index, rows, end)
 
     def _next_matches(self) -> tuple[Rows, Position | None]:
         """Look at the next users whom SQLite's index finds."""
@@ -127,29 +133,38 @@ class _Search:
         self._parameters, end = searching.next_matches(self._parameters, descending, is_all_asked)
         return self._sorted(), end
 
-    def _glance(self, index: Names) -> tuple[Rows, sa.Row[Any] | None]:
-        """Look at the first users; where too few of them fit, go by PostgreSQL's index, or look at more."""
-        rows, end = self._walk(index, GLANCE)
-        most = self._parameters["most"]
-        if end is None or len(rows) == most:
-            return rows, end
-        fills_a_page = len(rows) * WINDOW >= most * GLANCE  # if those who follow are like those seen
-        if not fills_a_page and (pattern := searching.rare_pattern(self._parameters["q"])):
-            self._parameters["pattern"] = pattern
-            return self._sorted(), None
-        return self._walk(index, WINDOW)
+    def _fills_a_page(self, rows: Rows) -> bool:
+        """Tell whether a walk will, if those who follow are like those at a glance."""
+        most: int = self._parameters["most"]
+        return len(rows) * WINDOW >= most * GLANCE
+
+    def _rare(self) -> Rows | None:
+        """Return the rows by PostgreSQL's index, if it finds few users."""
+        pattern = searching.rare_pattern(self._parameters["q"])
+        if pattern is None:
+            return None
+        self._parameters["pattern"] = pattern
+        return self._sorted()
 
     def _sorted(self) -> Rows:
         """Return the rows by the index of trigrams, which has to find few users."""
         return _rare(self._names, self._sort, self._bounds, _backend()).all(self._parameters)
 
-    def _walk(self, index: Names, window: int) -> tuple[Rows, sa.Row[Any] | None]:
+    def _walk_on(self, index: Names, rows: Rows, end: Any) -> tuple[Rows, Any | None]:
+        """Look at those after a glance, at whose end it stopped."""
+        self._bounds |= {"after"}
+        self._parameters |= _ORDERS[self._sort].position("after", end)
+        self._parameters["most"] -= len(rows)
+        more, end_of_more = self._walk(index, WINDOW - GLANCE)
+        return [*rows, *more], end_of_more
+
+    def _walk(self, index: Names, window: int) -> tuple[Rows, Any | None]:
         """Look at so many of the users that an index has in order.
 
         Where it ends is found beforehand: whoever goes meanwhile hides nobody who stays.
         """
         last = _last(index, self._sort, self._bounds)
-        end = work.read_one(last, {**self._parameters, "skipped": window - 1})
+        end = last.one_or_none({**self._parameters, "skipped": window - 1})
         if end is None:
             return _first(self._names, self._sort, self._bounds).all(self._parameters), None
         parameters = self._parameters | _ORDERS[self._sort].position("end", end)
@@ -214,12 +229,12 @@ def _first(names: Names, sort: str, bounds: Names) -> Query:
 
 
 @lru_cache
-def _last(index: Names, sort: str, bounds: Names) -> sa.Select[Any]:
+def _last(index: Names, sort: str, bounds: Names) -> Query:
     """Return the position of the last user to look at."""
     order = _order(index, sort)
     place = [column.label(name) for column, name in zip(order.key, ("created_at", "id"), strict=True)]
     walked = sa.select(*place).where(*_within(index, sort, bounds)).order_by(*order.by)
-    return walked.limit(1).offset(sa.bindparam("skipped"))
+    return Query(walked.limit(1).offset(sa.bindparam("skipped")))
 
 
 @lru_cache

@@ -147,6 +147,7 @@ def test_how_many_have_a_role(admin: Person, staff: list[str], count: str) -> No
 def test_a_page_that_has_looked_at_enough_ends(
     admin: Person, people: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listing, "GLANCE", 4)
     monkeypatch.setattr(listing, "WINDOW", 10)
     walked = list(pages(admin, last_seen_before=at(3), limit=5))
     sizes = [len(answer.get_json()["items"]) for answer in walked]

@@ -56,8 +56,8 @@ def population(shared_app: Flask) -> Iterator[Person]:
 
 @pytest.fixture
 def admin(population: Person, shared_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Person:
-    monkeypatch.setattr(listing, "WINDOW", 40)  # of which even those who are few have several
-    monkeypatch.setattr(listing, "GLANCE", 20)
+    monkeypatch.setattr(listing, "WINDOW", 120)  # of which even those who are few have several
+    monkeypatch.setattr(listing, "GLANCE", 60)
     return Person(client_of(shared_app), population.user, population.tokens)
 
 
