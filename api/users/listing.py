@@ -23,7 +23,7 @@ from api.kit.searching import contains, needle
 from api.users import searching
 from api.users.identifiers import comparable
 from api.users.models import ACTIVE, IS_ACTIVE, LISTED, RoleMember, User
-from api.users.searching import BY_TRIGRAMS, RARE, SOME_MATCHES, Position
+from api.users.searching import BY_TRIGRAMS, FOUND, RARE, SOME_MATCHES, Position
 from api.users.service import ROW
 
 WINDOW = 10_000  # users that a page looks at, at most
@@ -148,7 +148,8 @@ class _Search:
 
     def _sorted(self) -> Rows:
         """Return the rows by the index of trigrams, which has to find few users."""
-        return _rare(self._names, self._sort, self._bounds, _backend()).all(self._parameters)
+        way = "numbers" if "numbers" in self._parameters else _backend()
+        return _rare(self._names, self._sort, self._bounds, way).all(self._parameters)
 
     def _walk_on(self, index: Names, rows: Rows, end: Any) -> tuple[Rows, Any | None]:
         """Look at those after a glance, at whose end it stopped."""
@@ -238,11 +239,11 @@ def _last(index: Names, sort: str, bounds: Names) -> Query:
 
 
 @lru_cache
-def _rare(names: Names, sort: str, bounds: Names, backend: str) -> Query:
+def _rare(names: Names, sort: str, bounds: Names, way: str) -> Query:
     """Return the first users within the bounds whom all fits, found by trigrams and sorted."""
     others = _aside(_within(names, sort, bounds))
     # The offset of nothing keeps the databases from walking along the order until they have found enough.
-    found = sa.select(*_KEY).where(BY_TRIGRAMS[backend], *others).offset(0).subquery()
+    found = sa.select(*_KEY).where(FOUND[way], *others).offset(0).subquery()
     order = [column.desc() if _ORDERS[sort].descending else column.asc() for column in found.c]
     first = sa.select(found.c.id).order_by(*order).limit(sa.bindparam("most"))
     return Query(sa.select(*ROW).where(User.id.in_(first)).order_by(*_ORDERS[sort].by))

@@ -11,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 
 from api.kit import work
+from api.kit.queries import Query
 from api.kit.searching import is_worth_an_index, telling_part
 from api.users.models import User
 
 _LEAD = 16  # characters of a search that are looked up: more of them only cost more
 _SOME = 1_000  # users whom SQLite's index finds that are looked at, where not all of them fit
+_SPARE = 4  # more of them than asked for, since those of the last one's second may not be all
 RARE = 5_000  # users that an index in another order may find: they are sorted
 _INDEX = "ix_users_search_text"  # of PostgreSQL
 _BITS = 25  # of a number, below its second
@@ -34,15 +37,26 @@ _MATCHES = (
         sa.bindparam("beyond") > _NUMBER,
     )
 )
-_NTH_MATCH = {
-    down: _MATCHES.order_by(_NUMBER if down else _NUMBER.desc()).limit(1).offset(sa.bindparam("skipped"))
+_NUMBERS = {
+    down: Query(sa.select(sa.func.json_group_array(found.c.rowid).label("numbers")))
     for down in (False, True)
+    for found in [
+        _MATCHES.order_by(_NUMBER if down else _NUMBER.desc()).limit(sa.bindparam("most")).subquery()
+    ]
 }
 SOME_MATCHES = sa.select(sa.func.count()).select_from(_MATCHES.limit(sa.bindparam("most")).subquery())
+
+
+def _have_number(numbers: sa.Select[Any]) -> sa.ColumnElement[bool]:
+    return User.id.in_(sa.select(_NUMBERED.c.user_id).where(_NUMBERED.c.number.in_(numbers)))
+
+
 BY_TRIGRAMS: dict[str, sa.ColumnElement[bool]] = {
     "postgresql": User.search_text.like(sa.bindparam("pattern", type_=sa.Text())),
-    "sqlite": User.id.in_(sa.select(_NUMBERED.c.user_id).where(_NUMBERED.c.number.in_(_MATCHES))),
+    "sqlite": _have_number(_MATCHES),
 }
+_GIVEN = sa.func.json_each(sa.bindparam("numbers", type_=sa.Text())).table_valued("value")
+FOUND = {**BY_TRIGRAMS, "numbers": _have_number(sa.select(_GIVEN.c.value))}
 
 
 class Position(NamedTuple):
@@ -85,7 +99,8 @@ def next_matches(
 ) -> tuple[dict[str, Any], Position | None]:
     """Return what to ask SQLite's index for the next users, and after where to look on, if there are more.
 
-    They are as many as fill a page, if the search is all that is asked; and all of the last one's second.
+    They are as many as fill a page, if the search is all that is asked; of a second all, or nobody. What to
+    ask has their `numbers`, unless the last one's second may have more: then the index is asked again.
     """
     sought = values["q"]
     if is_all_asked and len(sought) <= _LEAD:
@@ -102,12 +117,26 @@ def _next_matches(
 ) -> tuple[dict[str, Any], Position | None]:
     first, beyond = _numbers(values, descending)
     asked = {**values, "first": first, "beyond": beyond}
-    last = work.read_one(_NTH_MATCH[descending], {**asked, "skipped": most - 1})
-    if last is None:
-        return asked, None
-    place = last.rowid >> _BITS
-    bound = {"beyond": place + 1 << _BITS} if descending else {"first": place << _BITS}
-    return {**asked, **bound}, _past(place, descending)
+    found = _numbers_of(asked, descending, most + _SPARE)
+    if len(found) < most + _SPARE:
+        return {**asked, "numbers": _json(found)}, None
+    last = found[-1] >> _BITS
+    whole = [number for number in found if number >> _BITS != last]
+    if len(whole) >= most:
+        return {**asked, "numbers": _json(whole)}, _past(whole[-1] >> _BITS, descending)
+    bound = {"beyond": last + 1 << _BITS} if descending else {"first": last << _BITS}
+    return {**asked, **bound}, _past(last, descending)
+
+
+def _numbers_of(asked: dict[str, Any], descending: bool, most: int) -> list[int]:
+    """Return the numbers of the next users whom SQLite's index finds, in the list's order."""
+    found = _NUMBERS[descending].one_or_none({**asked, "most": most})
+    numbers: list[int] = orjson.loads(found.numbers)
+    return sorted(numbers, reverse=not descending)
+
+
+def _json(numbers: list[int]) -> str:
+    return orjson.dumps(numbers).decode()
 
 
 def _past(place: int, descending: bool) -> Position | None:
