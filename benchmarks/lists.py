@@ -73,7 +73,7 @@ class Population:
                 created_after=half, created_before=half + timedelta(days=30)
             ),
             "`role`, one in 16": self._list(role="member"),
-            "`role`, one in 4096": self._list(role="support"),
+            "`role`, one in 256": self._list(role="support"),
             "`last_seen_before`, common": self._list(last_seen_before=half + SPAN / 2),
             "`last_seen_before`, rare": self._list(last_seen_before=BEGIN + SPAN / 10),
             "`status=suspended`, `email_verified=false`": self._list(

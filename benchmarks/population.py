@@ -48,8 +48,8 @@ _COLUMNS = (
     "password_changed_at, display_name, search_text, locale, status, roles, metadata, app_metadata, "
     "created_at, updated_at, last_seen_at, deleted_at, version"
 )
-# Every 16th user and every 4096th, by the last digits of the id; the list's filter looks here alone.
-ROLES = {"member": "0", "support": "000"}
+# Every 16th user and every 256th, by the last digits of the id; the list's filter looks here alone.
+ROLES = {"member": "0", "support": "00"}
 Row = tuple[Any, ...]
 
 

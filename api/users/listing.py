@@ -61,6 +61,11 @@ _ROWID = sa.literal_column("users.rowid", sa.Integer())
 Rows = Sequence[Any]
 Names = frozenset[str]  # of filters, or of the positions `after` and `end` that bound what is looked at
 NONE: Names = frozenset()
+NEAR: Names = frozenset({"near"})
+_IS_NEAR = {  # by whether the order is descending
+    True: User.created_at >= sa.bindparam("near"),
+    False: User.created_at <= sa.bindparam("near"),
+}
 
 
 def list_page(
@@ -123,7 +128,7 @@ class _Search:
         rows, end = self._walk(index, GLANCE)
         if end is None or len(rows) == self._parameters["most"]:
             return rows, end
-        if is_search and not self._fills_a_page(rows) and (found := self._rare()) is not None:
+        if is_search and not self._fills_a_page(rows) and (found := self._rare(index, end)) is not None:
             return found, None
         return self._walk_on(index, rows, end)
 
@@ -138,18 +143,28 @@ class _Search:
         most: int = self._parameters["most"]
         return len(rows) * WINDOW >= most * GLANCE
 
-    def _rare(self) -> Rows | None:
-        """Return the rows by PostgreSQL's index, if it finds few users."""
+    def _rare(self, index: Names, end: Any) -> Rows | None:
+        """Return the rows by PostgreSQL's index, if it finds few users; of those near, if they are enough."""
         pattern = searching.rare_pattern(self._parameters["q"])
         if pattern is None:
             return None
         self._parameters["pattern"] = pattern
-        return self._sorted()
+        near = self._near(index, end)
+        return near if len(near) == self._parameters["most"] else self._sorted()
 
-    def _sorted(self) -> Rows:
+    def _near(self, index: Names, end: Any) -> Rows:
+        """Return the rows by PostgreSQL's index of users near those of a glance, which ended there."""
+        first = _last(index, self._sort, self._bounds).one_or_none({**self._parameters, "skipped": 0})
+        near = first and searching.near(first.created_at, end.created_at)
+        if near is None:
+            return []
+        self._parameters["near"] = near
+        return self._sorted(NEAR)
+
+    def _sorted(self, more_bounds: Names = NONE) -> Rows:
         """Return the rows by the index of trigrams, which has to find few users."""
         way = "numbers" if "numbers" in self._parameters else _backend()
-        return _rare(self._names, self._sort, self._bounds, way).all(self._parameters)
+        return _rare(self._names, self._sort, self._bounds | more_bounds, way).all(self._parameters)
 
     def _walk_on(self, index: Names, rows: Rows, end: Any) -> tuple[Rows, Any | None]:
         """Look at those after a glance, at whose end it stopped."""
@@ -242,6 +257,8 @@ def _last(index: Names, sort: str, bounds: Names) -> Query:
 def _rare(names: Names, sort: str, bounds: Names, way: str) -> Query:
     """Return the first users within the bounds whom all fits, found by trigrams and sorted."""
     others = _aside(_within(names, sort, bounds))
+    if bounds >= NEAR:
+        others.append(_IS_NEAR[_ORDERS[sort].descending])
     # The offset of nothing keeps the databases from walking along the order until they have found enough.
     found = sa.select(*_KEY).where(FOUND[way], *others).offset(0).subquery()
     order = [column.desc() if _ORDERS[sort].descending else column.asc() for column in found.c]

@@ -75,6 +75,11 @@ def plans(app: Flask, admin: Person, deep: bool, **query: Any) -> list[str]:
     return [_plan(app, one) for one in asked if "sessions" not in one.text]
 
 
+def items(page: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.get_json()["items"]
+    return found
+
+
 def _plan(app: Flask, asked: Statement) -> str:
     explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
     with app.app_context(), db.engine.connect() as connection:
@@ -170,6 +175,29 @@ def test_what_is_rare_is_found_by_trigrams(
     assert not [plan for plan in found if SCAN.search(plan)]
     by_trigrams = re.compile("ix_users_search_text|users_search VIRTUAL TABLE")
     assert [plan for plan in found if by_trigrams.search(plan)], found
+
+
+@pytest.mark.parametrize("near", [1, 40, 10**9])
+@pytest.mark.parametrize("sort", SORTS)
+def test_who_is_rare_is_met_in_order_near_and_far(
+    admin: Person, monkeypatch: pytest.MonkeyPatch, sort: str, near: int
+) -> None:
+    """The index of PostgreSQL is asked for those near first: none of three, one, or all of them."""
+    monkeypatch.setattr(searching, "_NEAR", near)
+    found = [user["email"] for page in pages(admin, q="rare", sort=sort, limit=1) for user in items(page)]
+    expected = [f"rare.{number}@example.com" for number in (7, 2007, 4007)]
+    assert found == (expected if sort == "created_at" else expected[::-1])
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_postgresql_asks_for_those_near_first(shared_app: Flask, admin: Person, sort: str) -> None:
+    with statements(shared_app) as seen:
+        assert admin.call("GET", f"{LIST}?q=rare&limit=2&sort={sort}").status_code == 200
+    by_trigrams = [one.text for one in seen if "search_text LIKE" in one.text and "EXPLAIN" not in one.text]
+    if not by_trigrams:
+        pytest.skip("SQLite's trigrams are in order")
+    [near] = by_trigrams  # of whom there are enough
+    assert f"users.created_at {'<=' if sort == 'created_at' else '>='} %(near)s" in near
 
 
 def test_an_estimate_looks_at_no_table(shared_app: Flask, admin: Person) -> None:
