@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore, get_native_id
+from typing import Literal
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from nacl.exceptions import InvalidkeyError
+from nacl.pwhash import argon2id
 
 from api.kit import clock, foreign_hashes
 from api.kit.peppers import Peppers
@@ -36,6 +39,34 @@ POLL_SECONDS = 0.002  # between two looks; a hash takes ten times as long
 UNKNOWN_PEPPER = Message("unknown_pepper", "Was made with a pepper that is not configured.")
 # The pepper's id is where the PHC string format has it: behind the parameters of argon2.
 _PEPPERED = re.compile(r"(\$argon2id\$v=19\$[^$,]+,[^$,]+,[^$,]+),keyid=([A-Za-z0-9+/]{1,11})(\$.+)")
+
+
+class Argon2id(PasswordHasher):
+    """argon2id with one lane, by libsodium, which uses the vectors that this processor has.
+
+    argon2-cffi is built for the oldest processors: it is for parameters that libsodium cannot have.
+    """
+
+    def __init__(self, memory_kib: int, time_cost: int) -> None:
+        super().__init__(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        if salt is not None:
+            return super().hash(password, salt=salt)
+        return argon2id.str(_bytes_of(password), self.time_cost, self.memory_cost << 10).decode()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002  # argon2's word
+        if self.check_needs_rehash(hash):
+            return super().verify(hash, password)
+        try:
+            argon2id.verify(_bytes_of(hash), _bytes_of(password))
+        except InvalidkeyError as error:
+            raise VerifyMismatchError() from error
+        return True
+
+
+def _bytes_of(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 class Hasher:
@@ -59,7 +90,7 @@ class Hasher:
         places: int = 32,
         peppers: Peppers | None = None,
     ) -> None:
-        self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
+        self._argon2 = Argon2id(memory_kib, time_cost)
         self._slots = Slots(folder, cores or usable_cores())
         self._queue = Queue(places)
         self._threads = ThreadPoolExecutor(cores or usable_cores(), "hash", _step_back)

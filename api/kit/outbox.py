@@ -155,8 +155,7 @@ class Courier:
                     self.tasks[claimed.kind](content)
             return
         self.deliveries[claimed.kind](claimed.id, content)
-        with work.apart():
-            _SETTLE.in_unit({"owed_id": claimed.id})
+        _SETTLE.one_or_none({"owed_id": claimed.id})
 
     def _deliver_next_if_possible(self) -> bool:
         """Do the same; a database that does not answer has nothing to deliver, which is said once."""

@@ -29,7 +29,10 @@ class Query:
         return next(iter(self.all(parameters)), None)
 
     def all(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """Return the rows on a connection that is given back at once; raises SQLAlchemy's errors."""
+        """Return the rows on a connection that is given back at once; raises SQLAlchemy's errors.
+
+        A statement that writes is a transaction of its own, and may be repeated when its answer was lost.
+        """
         engine = db.engines[READING]
         if not _is_heard(engine):
             try:

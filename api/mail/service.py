@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from api.kit import one_time, work
+from api.kit import one_time
 from api.kit.config import PUBLIC_URL
 from api.kit.mail import Carry, Letters, keep, message_of, read_sender, read_transport
 from api.kit.service import extension
@@ -58,19 +58,13 @@ class Post:
 def deliver(letter_id: UUID, content: dict[str, Any]) -> None:
     """Carry a letter that is owed, unless its token is good no more; raises when it could not be."""
     token = content["values"].get("token")
-    if token is not None and not _is_good(content["letter"], token):
+    if token is not None and one_time.look_at(content["letter"], token) is None:
         return
     post: Post = extension("tessera.post")
     message = message_of(post.letters, letter_id, content, post.sender)
     if post.kept is not None:
         keep(post.kept, message)
     post.carry(message)
-
-
-def _is_good(letter: str, token: str) -> bool:
-    """Tell whether the token of a letter, which is for what the letter is named after, can be used."""
-    with work.reading():
-        return one_time.look_at(letter, token) is not None
 
 
 def kept_letters() -> list[dict[str, Any]]:

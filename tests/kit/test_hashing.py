@@ -16,7 +16,7 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from api.kit import foreign_hashes
-from api.kit.hashing import UNKNOWN_PEPPER, Hasher, usable_cores
+from api.kit.hashing import UNKNOWN_PEPPER, Argon2id, Hasher, usable_cores
 from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from tests.support.servers import ROOT
@@ -33,12 +33,11 @@ WORK = """
 import json, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from argon2 import PasswordHasher
-from api.kit.hashing import Hasher
+from api.kit.hashing import Argon2id, Hasher
 
 spans = []
 
-class Watched(PasswordHasher):
+class Watched(Argon2id):
     def hash(self, *args, **kwargs):
         begin = time.monotonic_ns()
         try:
@@ -55,7 +54,7 @@ class Watched(PasswordHasher):
 
 cores = int(sys.argv[2])
 hasher = Hasher(19456, 2, Path(sys.argv[1]), cores)
-hasher._argon2 = Watched(time_cost=2, memory_cost=19456, parallelism=1)
+hasher._argon2 = Watched(19456, 2)
 print("ready", flush=True)
 sys.stdin.readline()
 with ThreadPoolExecutor(4) as pool:
@@ -68,7 +67,7 @@ print(json.dumps(spans))
 HOLD = """
 import sys
 from pathlib import Path
-from api.kit.hashing import Slots
+from api.kit.hashing import Argon2id, Slots
 
 with Slots(Path(sys.argv[1]), 1).one():
     print("held", flush=True)
@@ -162,11 +161,11 @@ def test_as_many_as_the_queue_has_places_all_get_their_hash(tmp_path: Path) -> N
     assert len(set(hashes)) == len(threads)
 
 
-class _Watched(PasswordHasher):
+class _Watched(Argon2id):
     """Notes which hashes it verifies."""
 
     def __init__(self) -> None:
-        super().__init__(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=1)
+        super().__init__(MEMORY_KIB, TIME_COST)
         self.verified: list[str] = []
 
     def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002  # argon2's word
