@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from benchmarks.figures import Record, Run, Throughput, medians
 from benchmarks.measuring import markdown
-from benchmarks.systems import BARE, HASHLESS, OURS
+from benchmarks.systems import BARE, HASHLESS, LETTERLESS, OURS
 
 STORAGES = ("SQLite", "PostgreSQL")
 SHARES = ("server", "PostgreSQL", "client")
@@ -28,6 +28,7 @@ def all_of(run: Run) -> str:
     tables = {
         "Tessera's requests": own_requests,
         "A sign-in beside its hash": beside_the_hash,
+        "A sign-up beside its letter": beside_the_letter,
         "Ratios, and what was aimed at": goals,
         "One process and two": processes,
     }
@@ -76,6 +77,23 @@ def beside_the_hash(run: Run) -> str:
         "which argon2 says yes at once: its sign-in is what is not the hash."
     )
     return f"{sentence}\n\n{markdown('lrrrr', head, rows)}"
+
+
+def beside_the_letter(run: Run) -> str:
+    """Return the table of what a sign-up costs of which no letter is written, as the peers do it."""
+    rows = []
+    for record in ours(run):
+        peers = [peer for peer in run.peers(record.storage) if peer.us("sign-up") is not None]
+        best = min(peers, key=lambda peer: peer.us("sign-up") or 0, default=None)
+        theirs = f"{cost_of(best, 'sign-up')} {best.system}" if best else ""
+        apart = cost_of(run.record(LETTERLESS, record.storage), "sign-up, letter apart")
+        rows.append([record.storage, cost_of(record, "sign-up"), apart, theirs])
+    head = ("on", "sign-up", "the same, no letter", "best peer, which sends none")
+    sentence = (
+        "Tessera sends a letter that confirms the address; the peers, as they are set up here, send none. A "
+        "third Tessera, with `TESSERA_FEATURES=-emails`, does the same work as they:"
+    )
+    return f"{sentence}\n\n{markdown('lrrr', head, rows)}"
 
 
 def goals(run: Run) -> str:

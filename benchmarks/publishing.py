@@ -9,7 +9,7 @@ from benchmarks.bars import Bar, Panel, bars
 from benchmarks.figures import Record, Run
 from benchmarks.measuring import markdown
 from benchmarks.own_tables import STORAGES, cost_of, number
-from benchmarks.systems import BARE, HASHLESS, OURS
+from benchmarks.systems import BARE, HASHLESS, LETTERLESS, OURS
 
 COMMON = {
     "own profile": "own profile",
@@ -120,7 +120,7 @@ def everybody(run: Run) -> str:
     head = ["", "on", *COMMON.values(), "start, ms", "MiB, after the start", "MiB, after the load"]
     rows = []
     for record in run.records:
-        if record.system != HASHLESS:
+        if record.system not in (HASHLESS, LETTERLESS):
             costs = [cost_of(record, workload) for workload in COMMON]
             others = [number(figure) for figure in (record.start, record.idle, record.loaded)]
             rows.append([record.system, record.storage, *costs, *others])

@@ -13,7 +13,8 @@ from benchmarks.measuring import ROOT, Server, running
 from benchmarks.peers.apps.common import email
 from benchmarks.postgresql import Database
 
-OURS, HASHLESS, BARE = "Tessera", "Tessera without its hash", "Flask on Tessera's server"
+OURS, BARE = "Tessera", "Flask on Tessera's server"
+HASHLESS, LETTERLESS = "Tessera without its hash", "Tessera without its letters"
 PAGE = 50  # users on a page
 DEPTH = 50_000  # users before the deep page
 ADMINISTRATOR = 1  # the number of a user who may list users

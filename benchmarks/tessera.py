@@ -19,6 +19,7 @@ from benchmarks.systems import (
     ADMINISTRATOR,
     DEPTH,
     HASHLESS,
+    LETTERLESS,
     OURS,
     PAGE,
     PEOPLE,
@@ -74,10 +75,11 @@ class Tessera(Dialect):
         return http_request("GET", f"/v1/users?{urlencode(query)}", bearer(tokens.access))
 
 
-class SignInAlone(Tessera):
+class Alone(Tessera):
     """Is asked for one thing only."""
 
-    offers = frozenset({"sign-in, hash apart"})
+    def __init__(self, workload: str) -> None:
+        self.offers = frozenset({workload})
 
 
 TESSERA = Tessera()
@@ -142,6 +144,7 @@ def filled(users: int) -> Iterator[list[System]]:
     """Yield Tessera on each database that there is, with so many users in it.
 
     Of each there is a second one whose hash says yes at once: to sign in there costs what is not the hash.
+    And a third that has no addresses confirmed: like the peers it sends nobody a letter who signs up.
     """
     with ExitStack() as stack:
         found: list[System] = []
@@ -161,8 +164,26 @@ def filled(users: int) -> Iterator[list[System]]:
             with running(SERVE, environ, None, ready="/health/ready") as server:
                 sign_up(server, PEOPLE)
             apart = {**environ, "TESSERA_WORKER": "apart"}  # the letters are the other one's to send
+            silent = {**environ, "TESSERA_FEATURES": "-emails"}
             found += [
                 System(OURS, storage, TESSERA, SERVE, environ, "/health/live", database),
-                System(HASHLESS, storage, SignInAlone(), WITHOUT_HASH, apart, "/health/live", database),
+                System(
+                    HASHLESS,
+                    storage,
+                    Alone("sign-in, hash apart"),
+                    WITHOUT_HASH,
+                    apart,
+                    "/health/live",
+                    database,
+                ),
+                System(
+                    LETTERLESS,
+                    storage,
+                    Alone("sign-up, letter apart"),
+                    SERVE,
+                    silent,
+                    "/health/live",
+                    database,
+                ),
             ]
         yield found

@@ -145,4 +145,5 @@ WORKLOADS: dict[str, Workload] = {
     "unchanged profile": unchanged_profiles,
     "garbage token": garbage_tokens,
     "sign-in, hash apart": sign_ins,
+    "sign-up, letter apart": sign_ups,
 }
