@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
@@ -165,25 +166,10 @@ def filled(users: int) -> Iterator[list[System]]:
                 sign_up(server, PEOPLE)
             apart = {**environ, "TESSERA_WORKER": "apart"}  # the letters are the other one's to send
             silent = {**environ, "TESSERA_FEATURES": "-emails"}
+            here = partial(System, storage=storage, ready="/health/live", database=database)
             found += [
-                System(OURS, storage, TESSERA, SERVE, environ, "/health/live", database),
-                System(
-                    HASHLESS,
-                    storage,
-                    Alone("sign-in, hash apart"),
-                    WITHOUT_HASH,
-                    apart,
-                    "/health/live",
-                    database,
-                ),
-                System(
-                    LETTERLESS,
-                    storage,
-                    Alone("sign-up, letter apart"),
-                    SERVE,
-                    silent,
-                    "/health/live",
-                    database,
-                ),
+                here(OURS, dialect=TESSERA, command=SERVE, environ=environ),
+                here(HASHLESS, dialect=Alone("sign-in, hash apart"), command=WITHOUT_HASH, environ=apart),
+                here(LETTERLESS, dialect=Alone("sign-up, letter apart"), command=SERVE, environ=silent),
             ]
         yield found

@@ -24,7 +24,6 @@ from api.kit.queries import Query
 from api.kit.service import service, setting
 from api.kit.settings import Limit
 
-_LIMITS = FAILED_ATTEMPTS_PER_ACCOUNT, FAILED_ATTEMPTS_PER_ADDRESS, FAILED_ATTEMPTS
 _FORGOTTEN = 1000  # rows whose window has passed, at once
 
 
