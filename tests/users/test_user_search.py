@@ -101,6 +101,14 @@ def test_they_are_found_beyond_the_first_glance(
     assert found_by(admin, named, "example") == set(NAMES)
 
 
+def test_whoever_has_only_the_ends_of_what_is_looked_up_is_not_found(app: Flask, admin: Person) -> None:
+    addresses = ["mina.smith.938129@example.com", "mina.smith.938.129@example.com"]
+    ids = add_users(app, 2, rows=[{"email": address} for address in addresses])
+    for address, user_id in zip(addresses, ids, strict=True):
+        found = admin.call("GET", f"/v1/users?q={address}").get_json()["items"]
+        assert [user["id"] for user in found] == [user_id]
+
+
 @pytest.fixture
 def crowd(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Namesakes, of whom many were created within the same second, at its ends, and long ago."""
