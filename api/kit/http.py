@@ -97,6 +97,10 @@ class OrjsonProvider(JSONProvider):
 class Api(flask_restful.Api):
     """Flask-RESTful without its error handling, which answers 500 and echoes what was sent."""
 
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app)
+        app.before_request(_refuse_doubled_slash)
+
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         return original_handler(e)
 
@@ -205,7 +209,11 @@ def _refuse_malformed() -> None:
     if coding is not None and (coding.lower() != "chunked" or environ.get("CONTENT_LENGTH")):
         detail = Phrase("The request does not say in one way where its body ends.")
         raise problems.MalformedRequest(detail, headers={"Connection": "close"})
-    if environ["PATH_INFO"].startswith("//"):  # which Werkzeug would take for one with a single slash
+
+
+def _refuse_doubled_slash() -> None:
+    """Refuse a path that Werkzeug would take for one with a single slash."""
+    if request.environ["PATH_INFO"].startswith("//"):
         raise problems.NotFound()
 
 
