@@ -148,9 +148,7 @@ def _verify(token: str) -> tuple[str, dict[str, Any]]:
     """
     url = setting(PUBLIC_URL)
     try:
-        header, _, signature = (
-            encoding.decode(part) for part in token.split(".")
-        )  # none has a second spelling
+        header, _, signature = map(encoding.decode, token.split("."))  # none has a second spelling
         key = _key_of(orjson.loads(header))
         if not _SIGNATURE.verify(token.rpartition(".")[0].encode(), key.public, signature):
             raise InvalidToken()

@@ -181,6 +181,15 @@ def test_nobody_costs_what_somebody_costs(hasher: Hasher) -> None:
     assert somebody == nobody
 
 
+def test_argon2_cffi_and_libsodium_read_each_others_hashes(hasher: Hasher) -> None:
+    elsewhere = PasswordHasher(TIME_COST, MEMORY_KIB, 1)
+    assert elsewhere.verify(hasher.hash(PASSWORD), PASSWORD)
+    theirs = elsewhere.hash(PASSWORD)
+    assert hasher.verify(theirs, PASSWORD)
+    assert not hasher.verify(theirs, PASSWORD.upper())
+    assert not hasher.is_outdated(theirs)
+
+
 def test_nobody_has_no_password(hasher: Hasher) -> None:
     assert not any(hasher.verify(None, password) for password in ("", PASSWORD, "None", hasher._nobody))
 

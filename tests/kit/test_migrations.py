@@ -15,10 +15,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.command import downgrade
 from alembic.command import upgrade as upgrade_to
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from api.app import all_features
 from api.kit.db import Base, engine_options, prepare
-from api.kit.migrations import OWN, MigrationError, behind_at, configuration, upgrade
+from api.kit.feature import Migrations
+from api.kit.migrations import OWN, MigrationError, _expected, behind_at, configuration, upgrade
 from tests.support import databases
 from tests.support.servers import run
 
@@ -54,6 +56,20 @@ def test_the_service_knows_that_it_is_behind(empty: sa.URL) -> None:
     assert behind_at(empty, [OWN]) == ["alembic_version"]
     upgrade(empty, [OWN])
     assert behind_at(empty, [OWN]) == []
+
+
+def test_the_service_and_alembic_agree_on_what_is_last() -> None:
+    scripts = ScriptDirectory(str(OWN.folder.parent), version_locations=[str(OWN.folder)])
+    assert _expected(OWN) == set(scripts.get_heads())
+
+
+@pytest.mark.parametrize("followed", ['"a"', '("a", "b")'])
+def test_several_histories_may_be_joined(tmp_path: Path, followed: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(f'revision: str = "{name}"\ndown_revision = None\n')
+    (tmp_path / "c.py").write_text(f'"""Says."""\nrevision = "c"\ndown_revision = {followed}\n')
+    heads = _expected(Migrations(tmp_path, "probe_version"))
+    assert heads == ({"b", "c"} if followed == '"a"' else {"c"})
 
 
 def test_each_can_be_taken_back(empty: sa.URL, engine: sa.Engine) -> None:
