@@ -12,6 +12,7 @@ from flask import Flask
 from api.app import create_app
 from api.kit.db import db, dispose
 from api.kit.hashing import Hasher
+from api.sessions.keys import keyring
 from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
@@ -106,7 +107,12 @@ def hashing_cheaply(app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Fla
 
 @pytest.fixture
 def app(shared_app: Flask) -> Iterator[Flask]:
-    """The service with the settings of production; its tables are empty."""
+    """The service with the settings of production; its tables are empty.
+
+    Another service on the database may have gone through years meanwhile, at the end of which our key was dead.
+    """
+    with shared_app.app_context():
+        keyring().forget()
     yield shared_app
     with shared_app.app_context():
         databases.wipe(db.engine)
