@@ -109,7 +109,7 @@ def hashing_cheaply(app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Fla
 def app(shared_app: Flask) -> Iterator[Flask]:
     """The service with the settings of production; its tables are empty.
 
-    Another service on the database may have gone through years meanwhile, at the end of which our key was dead.
+    Another service on the database may have gone through years meanwhile, at whose end our key was dead.
     """
     with shared_app.app_context():
         keyring().forget()
