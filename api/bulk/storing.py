@@ -83,10 +83,7 @@ def _store(job: UserImport, rows: Sequence[Row]) -> Outcome:
             with db.session.begin_nested():
                 plan.carry_out()
             return plan.outcome
-        except (
-            IntegrityError,
-            db.engine.dialect.loaded_dbapi.IntegrityError,
-        ):  # the driver's own, of `insert`
+        except (IntegrityError, db.engine.dialect.loaded_dbapi.IntegrityError):  # `insert` has the driver's
             continue
     if len(rows) == 1:
         return Outcome(refused=[Refused(rows[0].line, [error("", AMBIGUOUS)])])

@@ -104,14 +104,13 @@ def request_verification(user_id: UUID) -> None:
 def write_letter(content: dict[str, Any]) -> None:
     """Write the letter that confirms an address, if there is one to confirm by now."""
     with suppress(NotFound):  # who was deleted meanwhile
-        user = users.locked(UUID(content["user_id"]))
-        one_time.withdraw(user.id, KIND)  # at another address
-        _write_letter(user)
+        _write_letter(users.locked(UUID(content["user_id"])))
 
 
 def _write_letter(user: User) -> None:
     target = users.address_to_confirm(user)
     if target is not None and mail.may_be_asked_for(KIND, target[0]):
+        one_time.withdraw(user.id, KIND)  # at another address
         letters.post_token(KIND, user, *target, TOKEN_SECONDS, CONFIRM_URL)
 
 

@@ -156,6 +156,15 @@ def test_whoever_has_no_address_gets_no_letter(mailbox: Mailbox, make_app: MakeA
     assert mailbox.deliver() == []
 
 
+def test_a_letter_too_many_leaves_the_last_one_good(make_app: MakeApp) -> None:
+    app = make_app(LIMITS="on", MAIL_LIMIT="1 per hour")
+    mailbox, person = Mailbox(app), new_person(app)
+    letter = mailbox.only()
+    assert person.call("POST", "/v1/email-verifications").status_code == 202
+    assert mailbox.deliver() == []
+    assert confirm(person.client, letter.token).status_code == 200
+
+
 def test_whoever_was_deleted_gets_no_letter(app: Flask, mina: Person, mailbox: Mailbox) -> None:
     assert mina.call("DELETE", ME).status_code == 204
     assert mailbox.deliver() == []
