@@ -108,10 +108,11 @@ def _settings() -> tuple[list[Feature], Settings]:
 def serve() -> None:
     """Serve the API until told to stop (SIGINT or SIGTERM)."""
     from api.kit import server  # the other commands start faster without it
+    from api.server import application
 
     features, settings = _settings()
     address, port = _claimed(settings)
-    _make_app()  # whatever is wrong is said here, once, and not by each process
+    application()  # whatever is wrong is said here, once, and not by each process
     for name in settings.unknown:
         click.echo(f"{name} is set, but no such setting is known.", err=True)
     for sentence in limits.explain(settings):

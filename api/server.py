@@ -1,5 +1,6 @@
 """What each server process runs."""
 
+from functools import cache
 from multiprocessing.util import Finalize
 from threading import Thread
 
@@ -11,10 +12,19 @@ from api.kit.logs import configure_logs
 from api.kit.outbox import LEASE_SECONDS, Courier
 
 
+@cache
+def application() -> Flask:
+    """Return the application of this process, or of that which it was forked from: they share its memory.
+
+    Until it is asked something it has no connection and no thread, which could not be shared.
+    """
+    return create_app()
+
+
 def make_wsgi_app() -> Flask:
-    """Return a WSGI application of its own for one server process."""
+    """Return the WSGI application of one server process, and begin what it does beside the requests."""
     configure_logs()
-    app = create_app()
+    app = application()
     if app.extensions["tessera"].settings[WORKER] == "inside":
         _deliver(app.extensions["tessera.courier"])
     return app

@@ -193,10 +193,15 @@ class Timestamp(fields.AwareDateTime):
     """An instant in answers: RFC 3339, UTC, with `Z` and microseconds."""
 
     @staticmethod
-    def write(value: datetime | None) -> str | None:
-        return None if value is None else instant_text(value)
+    def write(value: datetime | None) -> str | datetime | None:
+        """Return the text, or the instant where the encoder writes the same: it leaves out zero microseconds."""
+        if value is None or (value.microsecond and value.tzinfo is UTC):
+            return value
+        return instant_text(value)
 
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+    def _serialize(
+        self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> str | datetime | None:
         return self.write(value)
 
 

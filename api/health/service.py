@@ -1,16 +1,16 @@
 """What being ready takes."""
 
 import sqlalchemy as sa
-import structlog
 
 from api.kit import migrations
 from api.kit.db import db
 from api.kit.feature import HealthCheck
+from api.kit.logger import get_logger
 from api.kit.problems import Problem
 from api.kit.service import service
 from schemas.messages import Phrase
 
-log = structlog.get_logger(source="tessera.health")
+log = get_logger(source="tessera.health")
 
 
 class NotReady(Problem):

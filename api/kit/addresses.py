@@ -5,9 +5,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask
 
 from api.kit.config import TRUSTED_PROXIES
+from api.kit.current import extensions, wsgi_environ
 from api.kit.settings import Settings
 
 UNKNOWN = "unknown"  # the network of whoever has no address: they share one
@@ -51,8 +52,8 @@ def init_addresses(app: Flask, settings: Settings) -> None:
 
 def client_address() -> str | None:
     """Return the address of the current request's client."""
-    proxies: Proxies = current_app.extensions["tessera.proxies"]
-    return proxies.client(request.environ)
+    proxies: Proxies = extensions()["tessera.proxies"]
+    return proxies.client(wsgi_environ())
 
 
 @lru_cache(maxsize=4096)

@@ -11,13 +11,13 @@ from itertools import chain
 from typing import TypeAlias
 
 import orjson
-import structlog
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from api.kit import problems
 from api.kit.cors import NOBODY, Cors
 from api.kit.http import PROBLEM_JSON, SECURITY_HEADERS, choose_request_id
 from api.kit.languages import OWN, Languages
+from api.kit.logger import get_logger
 from api.kit.request_body import BodyReader, BrokenBodyError, PulledInput
 from api.kit.rsgi import Exchange, HeaderList, Scope, Transport
 from api.kit.wsgi_environ import Environ, build_environ, has_body
@@ -28,7 +28,7 @@ REFUSAL_SECONDS = 0.25  # that a 503 waits, so that who asks again at once leave
 SETTLE_SECONDS = 0.05  # an answered request keeps its coroutine so long; a wake-up for each costs 13 us
 
 WSGIApp: TypeAlias = Callable[[Environ, "StartResponse"], Iterable[bytes]]
-log = structlog.get_logger(source="tessera.server")
+log = get_logger(source="tessera.server")
 
 
 class StartResponse:

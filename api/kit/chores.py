@@ -3,12 +3,12 @@
 import random
 from collections.abc import Iterable
 
-import structlog
 from flask import Flask
 
 from api.kit import attempts, clock, idempotency, one_time, work
 from api.kit.actor import as_service
 from api.kit.feature import Chore, Feature
+from api.kit.logger import get_logger
 
 _KIT_CHORES = (
     Chore("failed attempts", 60, attempts.has_passed, attempts.forget_passed),
@@ -16,7 +16,7 @@ _KIT_CHORES = (
     Chore("one-time tokens", 3600, one_time.has_expired, one_time.forget_expired),
 )
 _random = random.SystemRandom()
-log = structlog.get_logger(source="tessera.chores")
+log = get_logger(source="tessera.chores")
 
 
 def chores_of(features: Iterable[Feature]) -> list[Chore]:

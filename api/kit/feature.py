@@ -60,7 +60,7 @@ class Feature:
     a file of what its operations are sent (`body`) and answer (`answer`), by operation.
     `personal_data` returns all that the feature holds about a user, but for secrets, as JSON or of
     instants and ids besides. `start` is called once with the app and its settings, before the first
-    request.
+    request, and opens no connection and starts no thread: the processes that serve are forked after it.
     """
 
     name: str

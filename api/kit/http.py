@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import flask_restful
 import orjson
-import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
 from sqlalchemy.exc import DBAPIError
@@ -19,9 +18,11 @@ from werkzeug.http import parse_accept_header
 from werkzeug.wsgi import get_input_stream
 
 from api.kit import problems, strict_json
+from api.kit.current import wsgi_environ
 from api.kit.db import cause, is_unavailable
 from api.kit.ids import new_id
 from api.kit.languages import languages, wanted_language
+from api.kit.logger import get_logger
 from api.kit.problems import Problem
 from schemas.messages import Phrase
 
@@ -55,7 +56,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     )
 }
 
-log = structlog.get_logger(source="tessera.http")
+log = get_logger(source="tessera.http")
 
 
 class SyncFlask(Flask):
@@ -88,7 +89,7 @@ class OrjsonProvider(JSONProvider):
     """JSON by orjson: UTF-8, compact."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return orjson.dumps(obj).decode()
+        return encoded(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)
@@ -105,9 +106,14 @@ class Api(flask_restful.Api):
         return original_handler(e)
 
 
+def encoded(value: Any) -> bytes:
+    """Return the JSON of an answer, in UTF-8 and compact; instants end in `Z`, as `Timestamp` has it."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
 def json_response(value: Any, status: int, headers: Mapping[str, str]) -> Response:
     """Return an answer whole, past Flask-RESTful's choice of a media type: each operation has made it."""
-    return Response(orjson.dumps(value), status, headers, mimetype="application/json")
+    return Response(encoded(value), status, headers, mimetype="application/json")
 
 
 def init_http(app: Flask) -> None:
@@ -147,7 +153,7 @@ def _read_body() -> bytes:
     """Return the whole body; one that is too long is refused, never cut."""
     if (request.content_length or 0) > BODY_LIMIT:
         raise problems.BodyTooLarge()
-    stream = get_input_stream(request.environ)
+    stream = get_input_stream(wsgi_environ())
     body = b""
     while chunk := stream.read(BODY_LIMIT + 1 - len(body)):
         body += chunk
@@ -158,7 +164,7 @@ def _read_body() -> bytes:
 
 def refuse_unacceptable(*media_types: str) -> None:
     """Raise NotAcceptable when the Accept header leaves no room for any of the media types."""
-    header = request.environ.get("HTTP_ACCEPT")
+    header = wsgi_environ().get("HTTP_ACCEPT")
     if header is not None and not _leaves_room(header, media_types):
         raise problems.NotAcceptable()
 
@@ -179,19 +185,19 @@ def _is_acceptable(media_type: str, accepted: list[tuple[str, float]]) -> bool:
 
 def request_id() -> str:
     """Return the id of this request: the caller's own when it is well-formed."""
-    found: str = request.environ[_ID]
+    found: str = wsgi_environ()[_ID]
     return found
 
 
 def milliseconds() -> float:
     """Return how long ago this request came."""
-    came_at: float = request.environ[_CAME_AT]
+    came_at: float = wsgi_environ()[_CAME_AT]
     return round((time.perf_counter() - came_at) * 1000, 3)
 
 
 def add_headers(*headers: tuple[str, str]) -> None:
     """Let the answer to this request have headers, be it a refusal."""
-    request.environ[_ANSWER_HEADERS].extend(headers)
+    wsgi_environ()[_ANSWER_HEADERS].extend(headers)
 
 
 def choose_request_id(offered: str) -> str:
@@ -201,19 +207,19 @@ def choose_request_id(offered: str) -> str:
 
 def _refuse_malformed() -> None:
     """Refuse what HTTP servers let through and proxies disagree on (RFC 9112 sections 3.2, 6.1)."""
-    environ = request.environ
-    if not _HOST.fullmatch(environ.get("HTTP_HOST", "")):
+    sent = wsgi_environ()
+    if not _HOST.fullmatch(sent.get("HTTP_HOST", "")):
         detail = Phrase("The request must have exactly one valid Host header.")
         raise problems.MalformedRequest(detail)
-    coding = environ.get("HTTP_TRANSFER_ENCODING")
-    if coding is not None and (coding.lower() != "chunked" or environ.get("CONTENT_LENGTH")):
+    coding = sent.get("HTTP_TRANSFER_ENCODING")
+    if coding is not None and (coding.lower() != "chunked" or sent.get("CONTENT_LENGTH")):
         detail = Phrase("The request does not say in one way where its body ends.")
         raise problems.MalformedRequest(detail, headers={"Connection": "close"})
 
 
 def _refuse_doubled_slash() -> None:
     """Refuse a path that Werkzeug would take for one with a single slash."""
-    if request.environ["PATH_INFO"].startswith("//"):
+    if wsgi_environ()["PATH_INFO"].startswith("//"):
         raise problems.NotFound()
 
 

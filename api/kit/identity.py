@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from flask import g, request
+from flask import g
 
 from api.kit import clock
+from api.kit.current import wsgi_environ
 from api.kit.problems import (
     AuthenticationRequired,
     InvalidToken,
@@ -74,7 +75,7 @@ def bearer_credential() -> str:
 
     Raises AuthenticationRequired when there is none, InvalidToken when it is malformed.
     """
-    header = request.environ.get("HTTP_AUTHORIZATION")
+    header = wsgi_environ().get("HTTP_AUTHORIZATION")
     if header is None:
         raise AuthenticationRequired()
     scheme, _, credential = header.partition(" ")

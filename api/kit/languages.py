@@ -5,11 +5,12 @@ from contextlib import suppress
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 import api
+from api.kit.current import extensions
 from api.kit.problems import Say
 from schemas.messages import Phrase
 
@@ -82,7 +83,7 @@ def init_languages(app: Flask, joining: Iterable[Path]) -> None:
 
 def languages() -> Languages:
     """Return the languages of the current app."""
-    found: Languages = current_app.extensions["tessera.languages"]
+    found: Languages = extensions()["tessera.languages"]
     return found
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-from flask import Flask, current_app
+from flask import Flask
 
 from api.kit import clock
 from api.kit.addresses import client_address, network_of
 from api.kit.config import LIMITS, REDIS_URL, WORKERS
+from api.kit.current import extensions
 from api.kit.http import add_headers
+from api.kit.logger import get_logger
 from api.kit.problems import TooManyRequests
 from api.kit.settings import Limit, Setting, Settings
 
@@ -29,7 +30,7 @@ HEADERS = {
 }
 _CONNECTIONS = 8  # to Redis, of one process
 
-log = structlog.get_logger(source="tessera.limits")
+log = get_logger(source="tessera.limits")
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def init_limits(app: Flask, settings: Settings) -> None:
 
 def count_request(policy: Policy) -> None:
     """Count the current request; raises TooManyRequests when it is beyond the policy."""
-    counter: Counter = current_app.extensions["tessera.limits"]
+    counter: Counter = extensions()["tessera.limits"]
     quota, seconds = policy.limit.quota, policy.limit.seconds
     window, passed = divmod(clock.now().timestamp(), seconds)
     count = counter.add(policy, int(window), network_of(client_address()))

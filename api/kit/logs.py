@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
-from flask import Flask, Response, g, request
-from structlog.stdlib import ProcessorFormatter
+from flask import Flask, Response, g
 
 from api.kit import clock
+from api.kit.current import wsgi_environ
 from api.kit.db import is_of_database
 from api.kit.http import milliseconds, request_id
+from api.kit.logger import structlog
 from schemas.base import instant_text
 
 # structlog's own default prints the local variables of each frame: passwords, that is.
@@ -49,12 +49,12 @@ def configure_logs() -> None:
     open_stderr()
     _write_json(cache_logger_on_first_use=True)
     render: list[Any] = [
-        ProcessorFormatter.remove_processors_meta,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.JSONRenderer(lambda event, **_: _to_json(event).decode()),
     ]
     foreign = [structlog.stdlib.add_logger_name, *_PROCESSORS]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=foreign, processors=render))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=render))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -97,7 +97,7 @@ def _log_request(response: Response) -> Response:
     line = {
         "source": "tessera.request",
         "request_id": request_id(),
-        "method": request.method,
+        "method": wsgi_environ()["REQUEST_METHOD"].upper(),
         "operation": g.get("operation"),
         "status": response.status_code,
         "problem": g.get("problem"),

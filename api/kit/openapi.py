@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import orjson
-import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
@@ -102,6 +101,8 @@ def as_json(described: dict[str, Any]) -> str:
 
 def as_yaml(described: dict[str, Any]) -> str:
     """Return the document as it is checked in."""
+    import yaml  # only here: 1 MiB
+
     text: str = yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=100)
     return f"# Made by `make openapi` from the code that runs; a test holds it true.\n{text}"
 

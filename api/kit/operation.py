@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from typing import Any, Protocol, TypeVar
 
-from flask import Response, after_this_request, current_app, g, request
+from flask import Response, after_this_request, g, request
 from flask_restful import Resource
 from marshmallow import Schema
 
 from api.kit import idempotency, work
 from api.kit.conditional import none_match, read_if_match
 from api.kit.config import FRESH_SIGN_IN, REQUEST_LIMIT
+from api.kit.current import extensions
 from api.kit.deprecation import Deprecation
 from api.kit.http import json_response, read_json, refuse_unacceptable
 from api.kit.identity import Access, AccessRule, Identity, Needs, OwnerOr, bearer_credential, require_fresh
@@ -59,7 +60,7 @@ class Host(Protocol):
 
 
 def host() -> Host:
-    found: Host = current_app.extensions["tessera"]
+    found: Host = extensions()["tessera"]
     return found
 
 

@@ -16,7 +16,6 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
-import structlog
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -28,6 +27,7 @@ from api.kit.chores import Chores, chores_of
 from api.kit.db import Base, UtcDateTime, db
 from api.kit.feature import Deliver, Feature, Task
 from api.kit.ids import new_id
+from api.kit.logger import get_logger
 from api.kit.queries import Query
 from api.kit.service import extension, service
 
@@ -39,7 +39,7 @@ TRIES = 15  # over about 6 hours
 ERROR_MAXIMUM = 200  # characters that are kept of why a try failed
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # for a line, or for a database
 _random = random.SystemRandom()
-log = structlog.get_logger(source="tessera.outbox")
+log = get_logger(source="tessera.outbox")
 
 
 class Owed(Base):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -77,6 +78,16 @@ class Order:
         here, position = sa.tuple_(*self.key), self._parameters(name)
         return here >= position if self.descending else here <= position
 
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns' names with those of their tables."""
+        return [str(column) for column in self.key]
+
+    @cached_property
+    def readers(self) -> list[tuple[str, Callable[[str], Any]]]:
+        """The parameters of the position `after`, and what reads each from a text."""
+        return [(f"after_{column.key}", _READ[column.type.python_type]) for column in self.key]
+
     def position(self, name: str, row: Any) -> dict[str, Any]:
         """Return the parameters of a row's position."""
         return {f"{name}_{column.key}": getattr(row, column.key) for column in self.key}
@@ -92,8 +103,9 @@ class Cursors:
 
     def __init__(self, order: Order, filters: Mapping[str, Any]) -> None:
         self._order = order
-        binding = {"key": [str(column) for column in order.key], "down": order.descending, **filters}
-        self._signer = _signer(binding)
+        binding = {"key": order.columns, "down": order.descending, **filters}
+        salt = sha256(orjson.dumps(binding, option=orjson.OPT_SORT_KEYS)).digest()
+        self._signer = _signer(tuple(service().keys("cursor")), salt)
 
     def to(self, row: Any) -> str:
         """Return the cursor of what comes after a row."""
@@ -107,10 +119,7 @@ class Cursors:
             texts = self._signer.loads(cursor)
         except (BadData, ValueError) as error:
             raise ValidationFailed([INVALID_CURSOR]) from error
-        return {
-            f"after_{column.key}": _READ[column.type.python_type](text)
-            for column, text in zip(self._order.key, texts, strict=True)
-        }
+        return {name: read(text) for (name, read), text in zip(self._order.readers, texts, strict=True)}
 
 
 def page(
@@ -134,10 +143,17 @@ def page(
     return Page(items, cursors.to(items[-1]) if len(rows) > limit else None)
 
 
-def _signer(binding: Mapping[str, Any]) -> URLSafeSerializer:
+class _Serializer(URLSafeSerializer):
+    """One that compresses nothing: a position is short."""
+
+    def dump_payload(self, obj: Any) -> bytes:
+        return encoding.encode(orjson.dumps(obj)).encode()
+
+
+@lru_cache
+def _signer(keys: tuple[bytes, ...], salt: bytes) -> URLSafeSerializer:
     """Return the signer of one list's cursors: its salt is what the list depends on."""
-    salt = sha256(orjson.dumps(binding, option=orjson.OPT_SORT_KEYS)).digest()
-    keys = list(reversed(service().keys("cursor")))  # itsdangerous signs with the last one
-    return URLSafeSerializer(
-        keys, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"}
+    oldest_first = list(reversed(keys))  # itsdangerous signs with the last one
+    return _Serializer(
+        oldest_first, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"}
     )

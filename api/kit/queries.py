@@ -6,12 +6,13 @@ a connection that died, somebody who listens to statements, is left to SQLAlchem
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
 from api.kit import work
 from api.kit.db import READING, db
+from api.kit.driver_errors import as_sqlalchemy_has_it
 
 Processor = Callable[[Any], Any]
 Statement = sa.Select[*tuple[Any, ...]] | sa.UpdateBase | sa.TextualSelect
@@ -48,11 +49,11 @@ class Query:
         try:
             pooled = engine.raw_connection()
         except dialect.loaded_dbapi.Error as error:
-            raise _error_of_sqlalchemy(error, dialect, None) from error
+            raise as_sqlalchemy_has_it(error, dialect, None) from error
         try:
             return self._on(dialect).run(pooled.driver_connection, parameters)
         except dialect.loaded_dbapi.Error as error:
-            raised = _error_of_sqlalchemy(error, dialect, pooled.driver_connection)
+            raised = as_sqlalchemy_has_it(error, dialect, pooled.driver_connection)
             if raised.connection_invalidated:
                 pooled.invalidate()
             raise raised from error
@@ -65,7 +66,6 @@ class Query:
 
     def all_in_unit(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """Return the rows within the unit of work that writes; raises SQLAlchemy's errors."""
-        db.session.flush()
         connection = work.connection()
         if _is_heard(connection.engine):
             result = connection.execute(self._statement, parameters)
@@ -74,7 +74,7 @@ class Query:
         try:
             return self._on(dialect).run(driver, parameters)
         except dialect.loaded_dbapi.Error as error:
-            raise _error_of_sqlalchemy(error, dialect, driver) from error
+            raise as_sqlalchemy_has_it(error, dialect, driver) from error
 
     def _on(self, dialect: sa.Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -121,13 +121,3 @@ class _Compiled:
 
 def _is_heard(engine: sa.Engine) -> bool:
     return bool(engine.dispatch.before_cursor_execute or engine.dispatch.after_cursor_execute)
-
-
-def _error_of_sqlalchemy(error: Any, dialect: sa.Dialect, connection: Any) -> sa.exc.DBAPIError:
-    """Return a driver's error as SQLAlchemy has it, which tells whether the connection is lost."""
-    is_lost = connection is not None and dialect.is_disconnect(error, connection, None)
-    kind = dialect.loaded_dbapi.Error
-    made = sa.exc.DBAPIError.instance(
-        None, None, error, kind, True, connection_invalidated=is_lost, dialect=dialect
-    )
-    return cast("sa.exc.DBAPIError", made)

@@ -26,7 +26,8 @@ _LETTERS = str.maketrans(
 # PostgreSQL's trigrams leave out what is neither letter nor digit, and LIKE gives some of it a meaning: in
 # its place stand letters of Linear A, which nobody can read, let alone is named by.
 _STAND_INS = str.maketrans({mark: chr(0x10600 + ord(mark)) for mark in string.punctuation})
-_TELLS = frozenset(string.digits).union(_STAND_INS.values())
+_DIGITS = frozenset(string.digits)
+_TELLS = _DIGITS.union(_STAND_INS.values())
 
 
 def folded(text: str) -> str:
@@ -66,13 +67,21 @@ def telling_part(sought: str) -> str:
     """Return the part of a needle that fewest texts are likely to have: of digits and marks, or all of it.
 
     The trigrams of names are common, and to look one up costs the more, the more common it is. Those of
-    one more digit or mark leave a tenth of the texts.
+    one more digit or mark leave a tenth of the texts; those of digits alone are the rarest, for the same
+    marks stand in every address.
     """
     starts = range(len(sought) - _TELLING + 1)
-    best = max(starts, key=lambda start: _told(sought[start : start + _TELLING]), default=0)
+    windows = (sought[start : start + _TELLING] for start in starts)
+    told = [(_told(window), digits_in(window)) for window in windows]
+    best = max(starts, key=told.__getitem__, default=0)
     end = best + _TELLING
     part = sought[best : end + 1] if sought[end : end + 1] in _TELLS else sought[best:end]
     return part if _told(part) else sought
+
+
+def digits_in(part: str) -> int:
+    """Return how many digits a part of a needle has."""
+    return sum(character in _DIGITS for character in part)
 
 
 def _told(part: str) -> int:

@@ -1,6 +1,7 @@
 """The HTTP server: granian, each of whose processes bridges RSGI to a WSGI application."""
 
 import ctypes
+import gc
 import importlib
 import multiprocessing
 import os
@@ -132,4 +133,6 @@ def serve(
         load, target, threads=threads, body_limit=body_limit, body_timeout=body_timeout, cors=cors
     )
     _end_forks_by_signal()
+    gc.collect()
+    gc.freeze()  # what the processes share stays shared: looking for garbage writes to all that it looks at
     server.serve(target_loader=loader, wrap_loader=False)

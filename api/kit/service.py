@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from flask import Flask, current_app
+from flask import Flask
 
 from api.kit.config import SECRET_KEY, in_production
+from api.kit.current import extensions
 from api.kit.events import Event, Events
 from api.kit.feature import Feature
 from api.kit.http import Api
@@ -84,7 +85,7 @@ class Service:
 
 def service() -> Service:
     """Return the service of the current app."""
-    found: Service = current_app.extensions["tessera"]
+    found: Service = extensions()["tessera"]
     return found
 
 
@@ -100,4 +101,4 @@ def emit(event: Event) -> None:
 
 def extension(name: str) -> Any:
     """Return what a feature's `start` kept in `app.extensions`."""
-    return current_app.extensions[name]
+    return extensions()[name]

@@ -2,9 +2,12 @@
 
 import sqlite3
 from threading import Lock
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as WaitTimeout
+
+from api.kit.driver_errors import as_sqlalchemy_has_it
 
 BUSY_TIMEOUT = 5  # seconds that a writer waits for one of another process
 TURN_TIMEOUT = 2  # seconds that it waits before that for those of its own
@@ -27,7 +30,11 @@ def prepare(engine: sa.Engine) -> None:
             if not turn.acquire(timeout=TURN_TIMEOUT):
                 raise WaitTimeout("another writer took too long")
             connection.info[_HAS_TURN] = True
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("BEGIN IMMEDIATE").close()  # past SQLAlchemy, in a tenth of the time
+        except sqlite3.Error as error:
+            raise as_sqlalchemy_has_it(error, connection.dialect, driver) from error
 
     def give_back(_connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
         if record.info.pop(_HAS_TURN, False):

@@ -7,6 +7,7 @@ from flask import request
 from werkzeug.wsgi import get_input_stream
 
 from api.kit import problems
+from api.kit.current import wsgi_environ
 from api.kit.http import sent_as
 from api.kit.settings import Setting, Settings
 
@@ -41,7 +42,7 @@ class Upload:
 
 def _pieces(limit: int) -> Iterator[bytes]:
     """Yield the body; raises BodyTooLarge, RequestTimeout, or BadRequest for one that breaks off."""
-    stream = get_input_stream(request.environ)
+    stream = get_input_stream(wsgi_environ())
     size = 0
     while piece := stream.read(PIECE):
         size += len(piece)

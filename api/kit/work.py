@@ -3,20 +3,31 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api.kit.db import READING, db, is_reading
+from api.kit.logger import get_logger
 from api.kit.problems import Problem
 
-log = structlog.get_logger(source="tessera.work")
-_apart: ContextVar[sa.Connection | None] = ContextVar("tessera.apart", default=None)
+log = get_logger(source="tessera.work")
+
+
+@dataclass
+class _Unit:
+    """What writes now: a session, or without one a connection that was opened apart."""
+
+    session: Session | None = None
+    connection: sa.Connection | None = None
+
+
+_unit: ContextVar[_Unit | None] = ContextVar("tessera.unit", default=None)
 
 
 @contextmanager
@@ -73,16 +84,25 @@ def planned(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> dict[st
 def apart() -> Iterator[sa.Connection]:
     """Write in a short transaction of its own, before a unit of work has begun to write."""
     with db.engine.begin() as connection:
-        token = _apart.set(connection)
+        token = _unit.set(_Unit(connection=connection))
         try:
             yield connection
         finally:
-            _apart.reset(token)
+            _unit.reset(token)
 
 
 def connection() -> sa.Connection:
-    """Return the connection that writes: of the transaction apart that is open, or else of the unit."""
-    return _apart.get() or db.session.connection()
+    """Return the connection that writes, of the transaction apart that is open or of the unit of work.
+
+    What the unit's session still holds back is written before. Raises PendingRollbackError in a unit in which
+    writing failed.
+    """
+    unit = _unit.get() or _Unit(db.session())
+    if unit.session is not None:
+        unit.session.flush()
+        if unit.connection is None or not unit.connection.in_transaction():
+            unit.connection = unit.session.connection()
+    return cast("sa.Connection", unit.connection)
 
 
 def note(statement: sa.Update | sa.Delete, parameters: Mapping[str, Any]) -> None:
@@ -126,6 +146,7 @@ def writing() -> Iterator[None]:
     with what was written before it, and goes on to the caller.
     """
     session = db.session()
+    token = _unit.set(_Unit(session))
     try:
         yield
         _commit(session)
@@ -134,6 +155,7 @@ def writing() -> Iterator[None]:
             _commit(session)
         raise
     finally:
+        _unit.reset(token)
         session.info.pop("after_commit", None)
         session.close()
 

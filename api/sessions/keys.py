@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
-import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -24,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.kit import clock, encoding, work
 from api.kit.actor import as_service
 from api.kit.events import Event
+from api.kit.logger import get_logger
 from api.kit.secrets import Seal
 from api.kit.service import emit, extension, setting
 from api.kit.settings import Setting, integer
@@ -74,7 +74,7 @@ class SigningKeyRetired(Event):
         return {"kid": self.kid}
 
 
-log = structlog.get_logger(source="tessera.keys")
+log = get_logger(source="tessera.keys")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-import orjson
 
 from api.kit.commands import AppFactory, pass_app
+from api.kit.http import encoded
 from api.users import listing
 from schemas.users import SEARCH_MAXIMUM, UserAnswer
 
@@ -58,7 +58,7 @@ def _walk(sort: str, limit: int | None, filters: Mapping[str, Any]) -> Iterator[
 
 
 def _as_json(user: Any) -> bytes:
-    return orjson.dumps(UserAnswer().dump(user))
+    return encoded(UserAnswer().dump(user))
 
 
 def _as_line(user: Any) -> str:

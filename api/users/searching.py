@@ -16,7 +16,7 @@ import orjson
 import sqlalchemy as sa
 
 from api.kit.queries import Query
-from api.kit.searching import is_worth_an_index, telling_part
+from api.kit.searching import digits_in, is_worth_an_index, telling_part
 from api.users.models import User
 
 _LEAD = 16  # characters of a search that are looked up: more of them only cost more
@@ -90,12 +90,16 @@ def _of_part(part: str) -> dict[str, str]:
     return {"pattern": f"%{part}%", "phrase": f'"{part}"'}
 
 
-def _of_ends(part: str) -> dict[str, str]:
-    """Ask for the first trigram of a telling part and its last: two lists to go through, not one for each.
+def _of_two(part: str) -> dict[str, str]:
+    """Ask for two trigrams of a telling part: two lists to go through, not one for each.
 
-    Who has both mostly has the part; who does not is left out later.
+    They are far apart: its ends, or of at least three of digits alone, which are the rarest, the first and
+    the last. Who has both mostly has the part; who does not is left out later.
     """
-    return {"phrase": f'"{part[:3]}" AND "{part[-3:]}"'}
+    trigrams = [part[start : start + 3] for start in range(len(part) - 2)]
+    rarest = list(dict.fromkeys(trigram for trigram in trigrams if digits_in(trigram) == 3))
+    asked = rarest if len(rarest) > 2 else trigrams
+    return {"phrase": f'"{asked[0]}" AND "{asked[-1]}"'}
 
 
 def _parts(sought: str) -> dict[str, None]:
@@ -131,7 +135,7 @@ def next_matches(
     if is_all_asked and len(sought) <= _LEAD:
         return _next_matches({**values, **_of_part(sought)}, descending, values["most"])
     for part in _parts(sought):
-        phrase = _of_part(part) if part == sought[:_LEAD] else _of_ends(part)
+        phrase = _of_part(part) if part == sought[:_LEAD] else _of_two(part)
         asked, end = _next_matches({**values, **phrase}, descending, _SOME)
         if end is None:
             break

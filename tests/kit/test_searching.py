@@ -74,7 +74,9 @@ def test_nobody_is_found_by_two_texts_taken_together() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("mail.750000@example.com", ".75000"),
+        ("mail.750000@example.com", "750000"),
+        ("mail.75012@example.com", "75012@"),
+        ("mail.7501@example.com", ".7501@"),
         ("mail.7500", ".7500"),
         ("mina.smith", "na.sm"),
         ("o'brien", "o'bri"),

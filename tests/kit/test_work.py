@@ -1,5 +1,7 @@
 """The unit of work: what is committed, what is not, and what is held meanwhile."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,7 +11,8 @@ from flask import Flask
 from api.kit import work
 from api.kit.db import db
 from api.kit.problems import NotFound, Problem
-from api.users.models import User
+from api.kit.queries import Query
+from api.users.models import Role, User
 from tests.support.clients import Person
 from tests.support.watching import connections_in_use, in_parallel, set_user, user_row
 
@@ -62,6 +65,27 @@ def test_a_unit_is_undone_whole(app: Flask, user: UUID) -> None:
         rename(user, "new")
         db.session.execute(sa.update(User).values(version=None))
     assert user_row(app, str(user)).display_name is None
+
+
+def test_nothing_is_written_in_a_unit_whose_writing_failed(app: Flask, user: UUID) -> None:
+    insert = Query(sa.insert(Role))
+    now = datetime.now(UTC)
+    role = {
+        "name": "late",
+        "summary": "",
+        "permissions": [],
+        "created_at": now,
+        "updated_at": now,
+        "version": 1,
+    }
+    with app.app_context(), pytest.raises(sa.exc.PendingRollbackError), work.writing():
+        work.connection()
+        with suppress(sa.exc.IntegrityError):
+            db.session.add(Role(**role | {"summary": None}))
+            db.session.flush()
+        insert.in_unit(role)
+    with app.app_context():
+        assert db.session.scalar(sa.select(sa.func.count()).select_from(Role)) == 0
 
 
 def test_a_unit_leaves_no_connection_taken(app: Flask, user: UUID) -> None:

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from marshmallow import Schema, fields
 
+from api.kit.http import encoded
 from schemas.base import Answer, Boolean, Id, Integer, JsonObject, Text, Timestamp, list_of
 
 INSTANT = datetime(2026, 11, 23, 9, 30, tzinfo=timezone(timedelta(hours=9)))
@@ -65,6 +67,16 @@ def test_an_answer_is_what_marshmallow_makes_of_it(
     written["id"] = str(written["id"])  # the encoder writes it
     assert written == Schema.dump(Whole(), value)
     assert list(written) == list(Whole().dump_fields)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000, 999_999])
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=9))])
+@pytest.mark.parametrize("year", [1, 999, 2026, 9999])
+def test_an_instant_is_always_written_the_same_way(year: int, zone: timezone, microsecond: int) -> None:
+    at = datetime(year, 11, 3, 9, 5, 7, microsecond, tzinfo=zone)
+    instant = at.astimezone(UTC)
+    text = f"{instant:%Y}".zfill(4) + f"-11-03T{instant:%H:%M:%S}.{microsecond:06}Z"
+    assert encoded(Part().dump({"at": at, "label": "a"})) == orjson.dumps({"at": text, "called": "a"})
 
 
 def test_a_member_that_is_missing_is_a_fault_and_not_left_out() -> None:

@@ -210,6 +210,16 @@ def test_processes_that_have_just_been_started_end_with_their_parent(
         assert _end_soon(children)
 
 
+def test_what_the_processes_are_forked_from_has_nothing_open_that_they_would_share(
+    app: Flask, environ: dict[str, str], tmp_path: Path
+) -> None:
+    with serving(environ | {"TESSERA_WORKERS": "2"}, tmp_path / "server.log") as server:
+        assert server.call("POST", "/v1/users", new_details()).status == 201
+        opened = [str(fd.readlink()) for fd in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    assert not [name for name in opened if ".db" in name]
+    assert len([name for name in opened if name.startswith("socket:")]) <= 1  # that it listens on
+
+
 def _end_soon(pids: list[int]) -> bool:
     """Tell whether processes end within 10 seconds."""
     for _ in range(200):
