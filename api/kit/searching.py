@@ -19,6 +19,12 @@ _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f"
     "\u0670\u06d6-\u06dc\u1ab0-\u1ace\u1dc0-\u1dff\u20d0-\u20f0\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef]"
 )
+# What is not seen: the format characters (Cf) of Unicode 16.
+_UNSEEN = re.compile(
+    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064"
+    "\u2066-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
 # Letters with a stroke, which no normalisation takes apart, and joined ones.
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae", "œ": "oe"}
@@ -34,11 +40,14 @@ def folded(text: str) -> str:
     """Return a text as who looks for it may write it: without case, accents, width or what is not seen."""
     if text.isascii():
         return text.lower()
-    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
-    # Once more, for what was in a compatibility character; Hangul is composed again.
-    plain = _MARKS.sub("", unicodedata.normalize("NFKD", bare.casefold())).translate(_LETTERS)
-    seen = "".join(character for character in plain if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFC", seen)
+    bare = _without_marks(text.casefold())
+    if (again := bare.casefold()) != bare:  # there was a letter in a compatibility character
+        bare = _without_marks(again)
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", bare).translate(_LETTERS))  # with Hangul composed
+
+
+def _without_marks(text: str) -> str:
+    return _MARKS.sub("", unicodedata.normalize("NFKD", text))
 
 
 def searchable(texts: Iterable[str | None]) -> str:
@@ -91,7 +100,7 @@ def _told(part: str) -> int:
 
 
 def _marked(text: str) -> str:
-    return "".join(f"{_WORD_START}{word}" for word in folded(text).translate(_STAND_INS).split())
+    return _WORD_START.join(["", *folded(text).translate(_STAND_INS).split()])
 
 
 class contains(FunctionElement[bool]):  # noqa: N801  # reads like SQLAlchemy's own functions

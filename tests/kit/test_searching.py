@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.kit.searching import folded, needle, searchable, telling_part
+from api.kit.searching import _UNSEEN, folded, needle, searchable, telling_part
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def test_of_nothing_there_is_nothing_to_look_for(text: str) -> None:
 @given(st.text())
 def test_nothing_to_look_for_has_a_meaning_to_a_database(text: str) -> None:
     assert not set('%_\\"') & set(needle(text) or "")
+
+
+def test_what_is_not_seen_is_left_out_and_nothing_else() -> None:
+    """Those that a later Unicode has, and this Python does not know yet (Cn), are left out as well."""
+    kinds = {c: unicodedata.category(c) for c in map(chr, range(sys.maxunicode + 1))}
+    unseen = {c for c, kind in kinds.items() if kind == "Cf"}
+    assert {c for c in unseen if folded(c)} == set()
+    assert {kinds[c] for c in kinds if _UNSEEN.match(c)} <= {"Cf", "Cn"}
 
 
 def test_nobody_is_found_by_two_texts_taken_together() -> None:
