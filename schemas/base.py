@@ -194,15 +194,13 @@ class Timestamp(fields.AwareDateTime):
 
     @staticmethod
     def write(value: datetime | None) -> str | datetime | None:
-        """Return the text, or the instant where the encoder writes the same: it leaves out zero microseconds."""
+        """Return the text, or the instant if the encoder writes it alike: it omits zero microseconds."""
         if value is None or (value.microsecond and value.tzinfo is UTC):
             return value
         return instant_text(value)
 
-    def _serialize(
-        self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any
-    ) -> str | datetime | None:
-        return self.write(value)
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else instant_text(value)
 
 
 class JsonObject(fields.Dict):

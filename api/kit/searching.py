@@ -34,6 +34,7 @@ _LETTERS = str.maketrans(
 _STAND_INS = str.maketrans({mark: chr(0x10600 + ord(mark)) for mark in string.punctuation})
 _DIGITS = frozenset(string.digits)
 _TELLS = _DIGITS.union(_STAND_INS.values())
+_RUN = re.compile(f".?[{''.join(sorted(_TELLS))}]+")
 
 
 def folded(text: str) -> str:
@@ -76,21 +77,20 @@ def telling_part(sought: str) -> str:
     """Return the part of a needle that fewest texts are likely to have: of digits and marks, or all of it.
 
     The trigrams of names are common, and to look one up costs the more, the more common it is. Those of
-    one more digit or mark leave a tenth of the texts; those of digits alone are the rarest, for the same
-    marks stand in every address.
+    one more digit or mark leave a tenth of the texts.
     """
     starts = range(len(sought) - _TELLING + 1)
-    windows = (sought[start : start + _TELLING] for start in starts)
-    told = [(_told(window), digits_in(window)) for window in windows]
-    best = max(starts, key=told.__getitem__, default=0)
+    best = max(starts, key=lambda start: _told(sought[start : start + _TELLING]), default=0)
     end = best + _TELLING
     part = sought[best : end + 1] if sought[end : end + 1] in _TELLS else sought[best:end]
     return part if _told(part) else sought
 
 
-def digits_in(part: str) -> int:
-    """Return how many digits a part of a needle has."""
-    return sum(character in _DIGITS for character in part)
+def telling_run(sought: str) -> str:
+    """Return the most digits, with marks, in a row, and the character before; or else the telling part."""
+    runs = _RUN.findall(sought)
+    best: str = max(runs, key=lambda run: sum(map(_DIGITS.__contains__, run)), default="")
+    return best if len(best) >= _TELLING else telling_part(sought)
 
 
 def _told(part: str) -> int:

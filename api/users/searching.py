@@ -16,7 +16,7 @@ import orjson
 import sqlalchemy as sa
 
 from api.kit.queries import Query
-from api.kit.searching import digits_in, is_worth_an_index, telling_part
+from api.kit.searching import is_worth_an_index, telling_part, telling_run
 from api.users.models import User
 
 _LEAD = 16  # characters of a search that are looked up: more of them only cost more
@@ -79,7 +79,7 @@ def parameters(sought: str) -> dict[str, Any]:
 
 def rare_pattern(sought: str) -> str | None:
     """Return a pattern by which PostgreSQL finds few users, as far as it can tell at once."""
-    for part in _parts(sought):
+    for part in dict.fromkeys((telling_part(sought)[:_LEAD], sought[:_LEAD])):
         pattern = f"%{part}%"
         if is_worth_an_index(part) and _finds_few(pattern):
             return pattern
@@ -90,21 +90,20 @@ def _of_part(part: str) -> dict[str, str]:
     return {"pattern": f"%{part}%", "phrase": f'"{part}"'}
 
 
-def _of_two(part: str) -> dict[str, str]:
-    """Ask for two trigrams of a telling part: two lists to go through, not one for each.
+def _of_run(run: str) -> dict[str, str]:
+    """Ask for three trigrams of a telling run, its ends and its middle: three lists to go through, not all.
 
-    They are far apart: its ends, or of at least three of digits alone, which are the rarest, the first and
-    the last. Who has both mostly has the part; who does not is left out later.
+    Who has them mostly has the run; who does not is left out later.
     """
-    trigrams = [part[start : start + 3] for start in range(len(part) - 2)]
-    rarest = list(dict.fromkeys(trigram for trigram in trigrams if digits_in(trigram) == 3))
-    asked = rarest if len(rarest) > 2 else trigrams
-    return {"phrase": f'"{asked[0]}" AND "{asked[-1]}"'}
+    trigrams = list(dict.fromkeys(run[start : start + 3] for start in range(len(run) - 2)))
+    asked = dict.fromkeys((trigrams[0], trigrams[len(trigrams) // 2], trigrams[-1]))
+    return {"phrase": " AND ".join(f'"{trigram}"' for trigram in asked)}
 
 
-def _parts(sought: str) -> dict[str, None]:
-    """Return the parts of a needle to look up, the one that costs least first."""
-    return dict.fromkeys((telling_part(sought)[:_LEAD], sought[:_LEAD]))
+def _phrases(sought: str) -> list[dict[str, str]]:
+    """Return what to ask SQLite's index for a needle, that which costs least first."""
+    run, whole = telling_run(sought), _of_part(sought[:_LEAD])
+    return [whole] if run == sought else [_of_run(run), whole]
 
 
 def _finds_few(pattern: str) -> bool:
@@ -134,8 +133,7 @@ def next_matches(
     sought = values["q"]
     if is_all_asked and len(sought) <= _LEAD:
         return _next_matches({**values, **_of_part(sought)}, descending, values["most"])
-    for part in _parts(sought):
-        phrase = _of_part(part) if part == sought[:_LEAD] else _of_two(part)
+    for phrase in _phrases(sought):
         asked, end = _next_matches({**values, **phrase}, descending, _SOME)
         if end is None:
             break
