@@ -34,7 +34,8 @@ _LETTERS = str.maketrans(
 _STAND_INS = str.maketrans({mark: chr(0x10600 + ord(mark)) for mark in string.punctuation})
 _DIGITS = frozenset(string.digits)
 _TELLS = _DIGITS.union(_STAND_INS.values())
-_RUN = re.compile(f".?[{''.join(sorted(_TELLS))}]+")
+_TELLING_CLASS = "".join(sorted(_TELLS))
+_RUN = re.compile(f"([^{_TELLING_CLASS}]?)([{_TELLING_CLASS}]+)")  # what stands before, and the run
 
 
 def folded(text: str) -> str:
@@ -87,10 +88,10 @@ def telling_part(sought: str) -> str:
 
 
 def telling_run(sought: str) -> str:
-    """Return the most digits, with marks, in a row, and the character before; or else the telling part."""
-    runs = _RUN.findall(sought)
-    best: str = max(runs, key=lambda run: sum(map(_DIGITS.__contains__, run)), default="")
-    return best if len(best) >= _TELLING else telling_part(sought)
+    """Return the most digits, with marks, in a row; of few the character before too, or the telling part."""
+    runs: list[tuple[str, str]] = _RUN.findall(sought)
+    before, run = max(runs, key=lambda found: sum(map(_DIGITS.__contains__, found[1])), default=("", ""))
+    return next((part for part in (run, before + run) if len(part) >= _TELLING), telling_part(sought))
 
 
 def _told(part: str) -> int:
