@@ -59,11 +59,11 @@ class Watch:
 
 def _between_hashes(entries: Sequence[Path]) -> float:
     """Return the memory of processes at a moment in which, most likely, none has the 19 MiB of a hash."""
-    seen = []
-    for _ in range(LOOKS):
-        seen.append(sum(map(_shared_out, entries)))
+    least = sum(map(_shared_out, entries))
+    for _ in range(LOOKS - 1):
         time.sleep(BETWEEN_LOOKS)
-    return min(seen)
+        least = min(least, sum(map(_shared_out, entries)))
+    return least
 
 
 def _shared_out(entry: Path) -> float:

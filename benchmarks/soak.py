@@ -130,8 +130,9 @@ def watched(watch: Watch, days: Days, pace: Pace, check: Callable[[], None], sec
         time.sleep(EVERY)
         check()
         days.pass_by()
+        latencies = pace.latencies[begun:]  # of that time, before the look, which takes its own
         states.append(watch.look())
-        report(progress(states[-1], pace.latencies[begun:], end - time.monotonic()))
+        report(progress(states[-1], latencies, end - time.monotonic()))
     return states
 
 

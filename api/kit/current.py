@@ -1,4 +1,4 @@
-"""The current app and request, past Flask's proxies: an attribute of one costs three times as much."""
+"""The current app and request, past Flask's proxies: an attribute of one costs several times as much."""
 
 from typing import Any, cast
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -104,8 +104,7 @@ class Cursors:
     def __init__(self, order: Order, filters: Mapping[str, Any]) -> None:
         self._order = order
         binding = {"key": order.columns, "down": order.descending, **filters}
-        salt = sha256(orjson.dumps(binding, option=orjson.OPT_SORT_KEYS)).digest()
-        self._signer = _signer(tuple(service().keys("cursor")), salt)
+        self._signer = _signer(binding)
 
     def to(self, row: Any) -> str:
         """Return the cursor of what comes after a row."""
@@ -150,10 +149,8 @@ class _Serializer(URLSafeSerializer):
         return encoding.encode(orjson.dumps(obj)).encode()
 
 
-@lru_cache
-def _signer(keys: tuple[bytes, ...], salt: bytes) -> URLSafeSerializer:
+def _signer(binding: Mapping[str, Any]) -> URLSafeSerializer:
     """Return the signer of one list's cursors: its salt is what the list depends on."""
-    oldest_first = list(reversed(keys))  # itsdangerous signs with the last one
-    return _Serializer(
-        oldest_first, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"}
-    )
+    salt = sha256(orjson.dumps(binding, option=orjson.OPT_SORT_KEYS)).digest()
+    keys = list(reversed(service().keys("cursor")))  # itsdangerous signs with the last one
+    return _Serializer(keys, salt=salt, signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"})

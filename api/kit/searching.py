@@ -91,7 +91,10 @@ def telling_run(sought: str) -> str:
     """Return the most digits, with marks, in a row; of few the character before too, or the telling part."""
     runs: list[tuple[str, str]] = _RUN.findall(sought)
     before, run = max(runs, key=lambda found: sum(map(_DIGITS.__contains__, found[1])), default=("", ""))
-    return next((part for part in (run, before + run) if len(part) >= _TELLING), telling_part(sought))
+    for part in (run, before + run):
+        if len(part) >= _TELLING:
+            return part
+    return telling_part(sought)
 
 
 def _told(part: str) -> int:

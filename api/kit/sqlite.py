@@ -32,7 +32,7 @@ def prepare(engine: sa.Engine) -> None:
             connection.info[_HAS_TURN] = True
         driver: Any = connection.connection.driver_connection
         try:
-            driver.execute("BEGIN IMMEDIATE").close()  # past SQLAlchemy, in a tenth of the time
+            driver.execute("BEGIN IMMEDIATE").close()  # SQLAlchemy's way costs several times as much
         except sqlite3.Error as error:
             raise as_sqlalchemy_has_it(error, connection.dialect, driver) from error
 

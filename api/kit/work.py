@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -19,15 +18,21 @@ from api.kit.problems import Problem
 log = get_logger(source="tessera.work")
 
 
-@dataclass
 class _Unit:
-    """What writes now: a session, or without one a connection that was opened apart."""
+    """A unit of work that writes: it takes its connection from its session once."""
 
-    session: Session | None = None
-    connection: sa.Connection | None = None
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connection: sa.Connection | None = None
+
+    def connection(self) -> sa.Connection:
+        self._session.flush()
+        if self._connection is None or not self._connection.in_transaction():
+            self._connection = self._session.connection()
+        return self._connection
 
 
-_unit: ContextVar[_Unit | None] = ContextVar("tessera.unit", default=None)
+_writing: ContextVar[_Unit | sa.Connection | None] = ContextVar("tessera.writing", default=None)
 
 
 @contextmanager
@@ -84,11 +89,11 @@ def planned(statement: sa.Select[Any], parameters: Mapping[str, Any]) -> dict[st
 def apart() -> Iterator[sa.Connection]:
     """Write in a short transaction of its own, before a unit of work has begun to write."""
     with db.engine.begin() as connection:
-        token = _unit.set(_Unit(connection=connection))
+        token = _writing.set(connection)
         try:
             yield connection
         finally:
-            _unit.reset(token)
+            _writing.reset(token)
 
 
 def connection() -> sa.Connection:
@@ -97,12 +102,8 @@ def connection() -> sa.Connection:
     What the unit's session still holds back is written before. Raises PendingRollbackError in a unit in which
     writing failed.
     """
-    unit = _unit.get() or _Unit(db.session())
-    if unit.session is not None:
-        unit.session.flush()
-        if unit.connection is None or not unit.connection.in_transaction():
-            unit.connection = unit.session.connection()
-    return cast("sa.Connection", unit.connection)
+    found = _writing.get() or _Unit(db.session())
+    return found.connection() if isinstance(found, _Unit) else found
 
 
 def note(statement: sa.Update | sa.Delete, parameters: Mapping[str, Any]) -> None:
@@ -146,7 +147,7 @@ def writing() -> Iterator[None]:
     with what was written before it, and goes on to the caller.
     """
     session = db.session()
-    token = _unit.set(_Unit(session))
+    token = _writing.set(_Unit(session))
     try:
         yield
         _commit(session)
@@ -155,7 +156,7 @@ def writing() -> Iterator[None]:
             _commit(session)
         raise
     finally:
-        _unit.reset(token)
+        _writing.reset(token)
         session.info.pop("after_commit", None)
         session.close()
 
