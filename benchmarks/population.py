@@ -58,7 +58,8 @@ def people(count: int) -> Iterator[Row]:
     dice = random.Random(20261122)
     begin, step = BEGIN, SPAN / count
     for number in range(count):
-        yield _person(dice, number, begin + step * number)
+        within_a_second = timedelta(microseconds=dice.randrange(1_000_000))
+        yield _person(dice, number, begin + step * number + within_a_second)
 
 
 def _person(dice: random.Random, number: int, created_at: datetime) -> Row:
