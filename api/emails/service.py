@@ -11,7 +11,7 @@ from api.kit.problems import NotFound
 from api.kit.service import setting
 from api.kit.settings import Setting, integer, one_of
 from api.kit.validation import refuse
-from api.sessions import service as sessions
+from api.sessions import signing_out
 from api.sessions.service import UnverifiedSignIn
 from api.users import credentials, letters
 from api.users import service as users
@@ -139,7 +139,7 @@ def revert(token: str, new_password: str) -> None:
     """
     proof = credentials.set_by_token(REVERT, token, new_password, takes_back=True)
     one_time.withdraw_later_than(proof, REVERT)
-    sessions.end_all(proof.user_id, keep=None, reason="email_change_reverted")
+    signing_out.end_all(proof.user_id, keep=None, reason="email_change_reverted")
 
 
 def _check_password(token: str, password: str | None, client: str | None) -> None:

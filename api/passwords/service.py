@@ -8,7 +8,7 @@ from api.kit.identity import Identity
 from api.kit.outbox import owe
 from api.kit.settings import Setting, integer
 from api.kit.validation import refuse
-from api.sessions import service as sessions
+from api.sessions import signing_out
 from api.users import credentials, letters
 from api.users import service as users
 from api.users.credentials import PasswordChanged
@@ -45,7 +45,7 @@ def change(
         credentials.set_password(user_id, new_password, held=caller.permissions)
     else:
         raise refuse("current_password", NULL)
-    sessions.end_all(user_id, keep=caller.session_id, reason="password_changed")
+    signing_out.end_all(user_id, keep=caller.session_id, reason="password_changed")
 
 
 def request_reset(email: str) -> None:
@@ -68,7 +68,7 @@ def reset(token: str, new_password: str) -> None:
     Raises ValidationFailed, or Overloaded when too many sign up or in.
     """
     proof = credentials.set_by_token(KIND, token, new_password)
-    sessions.end_all(proof.user_id, keep=None, reason="password_reset")
+    signing_out.end_all(proof.user_id, keep=None, reason="password_reset")
 
 
 def withdraw(event: PasswordChanged | UserDeleted) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from api.kit.feature import Chore, Feature
 from api.kit.identity import Authenticator, Identity, Permission
-from api.sessions import endings, forgetting, service
+from api.sessions import endings, forgetting, service, signing_out
 from api.sessions.commands import key
 from api.sessions.endings import IDLE_SECONDS, SessionsEnded
 from api.sessions.keys import (
@@ -107,9 +107,9 @@ feature = Feature(
         RefreshTokenForged,
     ),
     listeners=(
-        (UserDeleted, service.end_with_user),
-        (UserSuspended, service.end_with_suspension),
-        (UsersImported, service.end_with_import),
+        (UserDeleted, signing_out.end_with_user),
+        (UserSuspended, signing_out.end_with_suspension),
+        (UsersImported, signing_out.end_with_import),
         (UsersErased, endings.erase),
     ),
     chores=(Chore("old sessions", 3600, forgetting.has_old, forgetting.forget_old),),

@@ -12,7 +12,7 @@ from api.kit.conditional import content_tag
 from api.kit.identity import PUBLIC, SIGNED_IN, Needs, OwnerOr, caller
 from api.kit.operation import Answer, operation
 from api.kit.problems import NotFound, Overloaded, TooManyAttempts
-from api.sessions import endings, service
+from api.sessions import endings, service, signing_out
 from api.sessions.keys import KEY_SET_SECONDS, keyring
 from api.sessions.refreshing import REFRESH_LIMIT, RefreshTokenReused, SessionEnded
 from api.sessions.service import Device, InvalidCredentials
@@ -120,7 +120,7 @@ class SignOut(Resource):
 
         Any refresh token of the session will do; a session that has ended is no refusal.
         """
-        service.sign_out_by_token(refresh_token)
+        signing_out.sign_out_by_token(refresh_token)
 
 
 class CurrentSession(Resource):
@@ -130,7 +130,7 @@ class CurrentSession(Resource):
 
         The session's tokens are refused from the next request on.
         """
-        service.sign_out_here(caller())
+        signing_out.sign_out_here(caller())
 
 
 class UserSessions(Resource):
@@ -160,7 +160,7 @@ class UserSessions(Resource):
 
         `keep=current` leaves the session of this request alone. Needs a fresh sign-in.
         """
-        service.sign_out_everywhere(user_id, caller().session_id if keep else None)
+        signing_out.sign_out_everywhere(user_id, caller().session_id if keep else None)
 
 
 class UserSession(Resource):
@@ -173,7 +173,7 @@ class UserSession(Resource):
     )
     def delete(self, user_id: UUID, session_id: UUID) -> None:
         """Sign a user out on one device."""
-        service.sign_out(user_id, session_id)
+        signing_out.sign_out(user_id, session_id)
 
 
 class KeySet(Resource):

@@ -1,4 +1,4 @@
-"""What can be done with sessions, whoever asks for it."""
+"""What can be done with sessions, whoever asks for it; but for what ends them (`signing_out.py`)."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,12 +14,12 @@ from api.kit.events import Event
 from api.kit.identity import Identity
 from api.kit.ids import new_id
 from api.kit.pages import Order, Page, page
-from api.kit.problems import InvalidToken, NotFound
+from api.kit.problems import InvalidToken
 from api.kit.queries import Query
 from api.kit.service import emit, setting
 from api.kit.settings import Setting, integer, one_of
 from api.sessions import refreshing, tokens
-from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, end_user, end_users, live_at
+from api.sessions.endings import DAY, IDLE_SECONDS, LIVE, end, live_at
 from api.sessions.keys import Key, keyring
 from api.sessions.models import Session
 from api.sessions.refreshing import RefreshTokenReuse as RefreshTokenReuse  # for leaves that listen
@@ -27,8 +27,6 @@ from api.sessions.tokens import SignInAgain
 from api.users import credentials, roles, signing_up
 from api.users import service as users
 from api.users.models import IS_ACTIVE, User
-from api.users.service import UserDeleted, UsersImported
-from api.users.standing import UserSuspended
 
 ABSOLUTE_SECONDS = Setting(
     "SESSION_ABSOLUTE_SECONDS", "A session ends so long after the sign-in, used or not.", 90 * DAY,
@@ -225,56 +223,6 @@ def list_page(user_id: UUID, current: UUID | None, *, limit: int, cursor: str | 
     filters = {"user_id": str(user_id)}
     found = page(query, order, limit=limit, cursor=cursor, filters=filters)
     return Page([_described(session, current) for session in found.items], found.next_cursor)
-
-
-def sign_out(user_id: UUID, session_id: UUID | None) -> None:
-    """End one session of a user; raises NotFound when it is none, or has ended."""
-    if not end(user_id, Session.id == session_id, *LIVE, reason="signed_out"):
-        raise NotFound()
-
-
-def sign_out_here(caller: Identity) -> None:
-    """End the caller's own session; that it ended meanwhile is as good."""
-    end(caller.user_id, Session.id == caller.session_id, reason="signed_out")
-
-
-def sign_out_by_token(refresh_token: str) -> None:
-    """End the session of a refresh token, old or new; that it has ended is as good.
-
-    Raises InvalidRefreshToken.
-    """
-    session_id, _generation = refreshing.read(refresh_token)
-    user_id = db.session.scalar(sa.select(Session.user_id).where(Session.id == session_id))
-    if user_id is not None:
-        end(user_id, Session.id == session_id, reason="signed_out")
-
-
-def sign_out_everywhere(user_id: UUID, keep: UUID | None) -> None:
-    """End all sessions of a user, except one when `keep` names it; raises NotFound for no user."""
-    users.get(user_id)
-    end_all(user_id, keep, reason="signed_out")
-
-
-def end_all(user_id: UUID, keep: UUID | None, reason: str) -> None:
-    """End all sessions of a user, except one when `keep` names it."""
-    others = [] if keep is None else [Session.id != keep]
-    end(user_id, *others, reason=reason)
-
-
-def end_with_user(event: UserDeleted) -> None:
-    """End all sessions of a user who was deleted, and tell that the user ended as well."""
-    end_user(event.user_id, reason="user_deleted")
-
-
-def end_with_suspension(event: UserSuspended) -> None:
-    """End all sessions of a user who was suspended."""
-    end_all(event.user_id, keep=None, reason="user_suspended")
-
-
-def end_with_import(event: UsersImported) -> None:
-    """End all sessions of users to whom a file gave another password or status."""
-    if event.signed_out:
-        end_users(event.signed_out, reason="user_imported")
 
 
 def personal_data(user_id: UUID) -> list[dict[str, Any]]:
