@@ -14,7 +14,7 @@ from benchmarks.peers.apps.common import PASSWORD
 from benchmarks.systems import bearer
 
 PATIENCE = 15.0  # seconds that an answer may take
-TRIES = 5
+TRIES = 30
 IDLE = 3.0  # seconds after which a connection is not used again: the service closes it after 5
 PROFILES = 5  # read with each access token
 REFRESHES = 2  # of each session
