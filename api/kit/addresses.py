@@ -17,6 +17,9 @@ _IPV6_PREFIX = 64  # bits; who has one address of such a network has all of them
 Address = IPv4Address | IPv6Address
 
 
+LONGEST = 100  # characters of a text that may be an address: others are none, and not remembered
+
+
 class Proxies:
     """The proxies that are believed when they say for whom they ask."""
 
@@ -65,9 +68,13 @@ def network_of(address: str | None) -> str:
     return UNKNOWN if parsed is None else str(parsed)
 
 
-@lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
     """Return an address, which may have a port, brackets or a zone; or None when it is none."""
+    return _read(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Address | None:
     host = text
     if text.startswith("["):
         host = text[1:].partition("]")[0]

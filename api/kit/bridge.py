@@ -3,7 +3,9 @@
 import asyncio
 import io
 import queue
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -178,6 +180,7 @@ class Bridge:
                 self._answer(job)
             except BaseException:
                 log.exception("wsgi_application_failed")
+                traceback.clear_frames(sys.exc_info()[2])  # which hold what granian ends when nobody does
                 self._refuse(job.environ, job.proto, problems.InternalError())
             finally:
                 if not job.is_late:

@@ -1,7 +1,7 @@
 """What commands of features share: the app, and refusals without a traceback."""
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from flask import Flask
@@ -18,6 +18,15 @@ def fail_with(problem: Problem) -> NoReturn:
     if isinstance(problem, ValidationFailed):
         lines += [f"  {(error.pointer or '').lstrip('/')}: {error.message}" for error in problem.errors]
     raise click.ClickException("\n".join(lines))
+
+
+def utf8(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+    """Refuse, as the callback of an option, what is no UTF-8: no user and no role is called so."""
+    try:
+        "".join(value or ()).encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("Must be UTF-8.") from None
+    return value
 
 
 def joining(group: str, *commands: click.Command) -> click.Group:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, registry
 
 from api.kit import sqlite
 from api.kit.config import DATABASE_URL, THREADS
+from api.kit.driver_errors import STALE, is_stale
 from api.kit.problems import Problem
 from api.kit.settings import Settings
 
@@ -36,7 +37,8 @@ _NAMING = {
 
 
 # Read-only and idle transactions, serialization, resources, shutdown, the system (PostgreSQL, appendix A).
-_PASSING = ("25006", "25P03", "40", "53", "55P03", "57P", "58")
+# And a statement that was prepared before a column had another type.
+_PASSING = ("25006", "25P03", "40", "53", "55P03", "57P", "58", STALE)
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -167,19 +169,30 @@ def prepare(engine: sa.Engine) -> None:
         sqlite.prepare(engine)
     else:
         sa.event.listen(engine, "checkout", partial(_ping, engine.dialect))
+        sa.event.listen(engine, "handle_error", _replace_stale)
 
 
-def _ping(dialect: sa.Dialect, connection: Any, _record: object, _proxy: object) -> None:
+def _ping(dialect: sa.Dialect, connection: Any, record: Any, _proxy: object) -> None:
     """Let the pool replace a connection that died before it is used, and all that are as old.
 
     A server that ends a connection says so, or closes it: only where there is something to read a round
-    trip tells what. Whoever comes next does not have to find out again.
+    trip tells what. Whoever comes next does not have to find out again. A new one is taken as it is: of those
+    that die at once the pool would try two, and raise what is no error of a database.
     """
+    if not record.info:
+        record.info["taken"] = True
+        return
     try:
         if _has_word(connection):
             dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as error:
         raise sa.exc.InvalidatePoolError from error
+
+
+def _replace_stale(context: sa.engine.ExceptionContext) -> None:
+    """Have all connections made anew: a prepared statement that is out of date stays so for good."""
+    if is_stale(context.original_exception):
+        context.is_disconnect = True
 
 
 def _has_word(connection: Any) -> bool:

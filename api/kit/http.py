@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
 BODY_LIMIT = 65536  # bytes
+SHORT_ACCEPT = 256  # characters of an Accept header whose meaning is remembered
 PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _HOST = re.compile(r"([A-Za-z0-9.\-_~%]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -165,15 +166,20 @@ def _read_body() -> bytes:
 def refuse_unacceptable(*media_types: str) -> None:
     """Raise NotAcceptable when the Accept header leaves no room for any of the media types."""
     header = wsgi_environ().get("HTTP_ACCEPT")
-    if header is not None and not _leaves_room(header, media_types):
+    if header is None:
+        return
+    leaves_room = _remembered_room if len(header) <= SHORT_ACCEPT else _leaves_room
+    if not leaves_room(header, media_types):
         raise problems.NotAcceptable()
 
 
-@lru_cache(maxsize=256)
 def _leaves_room(header: str, media_types: tuple[str, ...]) -> bool:
     listed = parse_accept_header(header, MIMEAccept)
     accepted = [(text.partition(";")[0].strip(), quality) for text, quality in listed]
     return not accepted or any(_is_acceptable(media_type, accepted) for media_type in media_types)
+
+
+_remembered_room = lru_cache(maxsize=256)(_leaves_room)
 
 
 def _is_acceptable(media_type: str, accepted: list[tuple[str, float]]) -> bool:

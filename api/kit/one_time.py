@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.kit import clock, encoding, work
-from api.kit.db import Base, db
+from api.kit.db import Base, among, db
 from api.kit.ids import new_id
 from api.kit.queries import Query
 from schemas.messages import Message
@@ -108,6 +108,12 @@ def use(purpose: str, token: str) -> Proof | None:
 def withdraw(user_id: UUID, *purposes: str) -> None:
     """Make a user's tokens for some purposes good no more."""
     _delete(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
+
+
+def withdraw_of(user_ids: Collection[UUID], *purposes: str) -> None:
+    """Make the tokens of some users for some purposes good no more."""
+    if user_ids:
+        _delete(among(OneTimeToken.user_id, user_ids), OneTimeToken.purpose.in_(purposes))
 
 
 def withdraw_later_than(proof: Proof, purpose: str) -> None:

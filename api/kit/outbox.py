@@ -17,8 +17,6 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 from flask import Flask
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.kit import clock, work
@@ -158,10 +156,13 @@ class Courier:
         _SETTLE.one_or_none({"owed_id": claimed.id})
 
     def _deliver_next_if_possible(self) -> bool:
-        """Do the same; a database that does not answer has nothing to deliver, which is said once."""
+        """Do the same; a database that does not answer has nothing to deliver, which is said once.
+
+        Whatever else goes wrong is no reason to deliver nothing ever after.
+        """
         try:
             delivered = self.deliver_next()
-        except (DBAPIError, PoolTimeout) as error:
+        except Exception as error:
             if not self._is_away:
                 log.warning("outbox_not_read", cause=type(error).__name__)
             self._is_away = True

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from api.kit.rsgi import Scope
 
 Environ: TypeAlias = dict[str, Any]
+SHORT = 64  # characters of a name that is remembered: else strangers fill the memory
 
 
 def build_environ(scope: Scope) -> Environ:
@@ -45,13 +46,19 @@ def _add_header(environ: Environ, key: str, value: str) -> None:
     environ[key] = f"{environ[key]},{value}" if key in environ else value
 
 
-@lru_cache(maxsize=1024)
 def environ_key(name: str) -> str:
     """Return the environ key of a header's lower-case name, "" for one that must be dropped."""
+    return _short_key(name) if len(name) <= SHORT else _key(name)
+
+
+def _key(name: str) -> str:
     if "_" in name:
         return ""
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
+
+
+_short_key = lru_cache(maxsize=1024)(_key)
 
 
 def _split_address(address: str) -> tuple[str, str]:

@@ -139,12 +139,11 @@ class Keyring:
     def _read_again(self) -> None:
         try:
             rows = stored()
-            keys = self._open(rows)
+            self._keys = self._open(rows)
             with as_service():
-                is_tended = self._tend(rows, keys)
+                is_tended = self._tend(rows, self._keys)
             if is_tended:
-                keys = self._open(stored())
-            self._keys = keys
+                self._keys = self._open(stored())
         except (DBAPIError, PoolTimeout) as error:
             if not self._keys:
                 raise

@@ -1,16 +1,18 @@
 """Selects on the driver give what SQLAlchemy would, and leave to it whatever is not plain."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from api.kit.db import READING, db
+from api.kit.db import READING, db, dispose
 from api.kit.queries import Query
 from api.users.models import User
 from tests.support.clients import Person, client_of
@@ -89,6 +91,75 @@ def test_connections_that_died_are_no_refusal(
         4, lambda _: client_of(app).open("/v1/users/me", method=method, json=body, headers=mina.bearer)
     )
     assert [answer.status_code for answer in answers] == [200] * 4
+
+
+@contextmanager
+def dying_connections(app: Flask) -> Iterator[None]:
+    """Let the server end every connection as soon as it is made, and those that there are."""
+
+    def end(connection: Any, _record: object) -> None:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+    with app.app_context():
+        engines = list(db.engines.values())
+        url = db.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    for engine in engines:
+        engine.dispose()
+        sa.event.listen(engine.pool, "connect", end)
+    try:
+        yield
+    finally:
+        for engine in engines:
+            sa.event.remove(engine.pool, "connect", end)
+
+
+def test_a_server_that_ends_whoever_comes_is_away(app: Flask, mina: Person, database: str) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has no connections to lose")
+    courier = app.extensions["tessera.courier"]
+    working = threading.Thread(target=courier.run)
+    with dying_connections(app):
+        working.start()
+        for body in (None, {"display_name": "Mina"}):
+            answer = mina.call("GET" if body is None else "PATCH", "/v1/users/me", body)
+            assert (answer.status_code, answer.get_json()["code"]) == (503, "database_unavailable")
+    assert mina.call("GET", "/v1/users/me").status_code == 200
+    assert working.is_alive(), "it delivers again"
+    courier.stop()
+    working.join()
+
+
+def test_a_column_of_another_type_is_no_fault_of_the_service(app: Flask, mina: Person, database: str) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite prepares a statement anew by itself")
+    for _ in range(8):  # psycopg prepares what comes for the sixth time
+        assert mina.call("GET", "/v1/users/me").status_code == 200
+        assert mina.call("PATCH", "/v1/users/me", {"display_name": "Mina"}).status_code == 200
+    with altered(app, "display_name", "varchar(400)"):
+        answers = [mina.call("GET", "/v1/users/me").status_code for _ in range(6)]
+        answers += [mina.call("PATCH", "/v1/users/me", {"locale": "ko"}).status_code for _ in range(6)]
+    assert set(answers) <= {200, 503}
+    assert answers.count(503) <= 2
+    assert (answers[5], answers[-1]) == (200, 200)
+
+
+@contextmanager
+def altered(app: Flask, column: str, kind: str) -> Iterator[None]:
+    """Give a column of users another type meanwhile."""
+    with app.app_context():
+        engine = db.engine
+        before = User.__table__.c[column].type.compile(engine.dialect)
+    statement = f"ALTER TABLE users ALTER COLUMN {column} TYPE"
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"{statement} {kind}"))
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"{statement} {before}"))
+        with app.app_context():
+            dispose()
 
 
 def test_a_statement_that_fails_is_asked_once(app: Flask) -> None:

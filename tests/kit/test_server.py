@@ -1,5 +1,6 @@
 """The bridge between granian and WSGI, met through sockets by well and badly behaved clients."""
 
+import gc
 import hashlib
 import http.client
 import json
@@ -93,6 +94,18 @@ def make_app() -> Any:  # noqa: C901  # many small routes
     @app.get("/parts")
     def parts() -> Any:
         return Response(f"part {n}\n" for n in range(3))
+
+    @app.get("/breaks")
+    def breaks() -> Any:
+        gc.disable()  # what ends the answer is not that the collector happens to come by
+
+        def some() -> Iterator[str]:
+            yield "part 0\n"
+            yield "part 1\n"
+            error = ZeroDivisionError()  # which has its frame, which has it: so has SQLAlchemy's
+            raise error
+
+        return Response(some())
 
     @app.get("/escape")
     def escape() -> str:
@@ -372,6 +385,15 @@ def test_head_keeps_the_length_and_sends_no_body(server: Server) -> None:
 
 def test_response_in_parts(server: Server) -> None:
     assert server.get("/parts")[2] == b"part 0\npart 1\npart 2\n"
+
+
+def test_a_response_that_fails_in_the_middle_ends() -> None:
+    server = Server()
+    try:
+        assert server.get("/breaks")[2] == b"part 0\npart 1\n"
+    finally:
+        _, errors = server.stop()
+    assert "ZeroDivisionError" in errors
 
 
 def test_requests_beyond_threads_and_queue_are_refused(server: Server) -> None:

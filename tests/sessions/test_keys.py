@@ -4,7 +4,7 @@ import base64
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -18,7 +18,9 @@ from flask import Flask
 from api.app import create_app
 from api.kit.db import db, dispose
 from api.kit.secrets import Seal, derive
+from api.sessions import keys
 from api.sessions.keys import keyring, make_key
+from api.sessions.models import SigningKey
 from tests.conftest import SECRET, MakeApp
 from tests.support import databases
 from tests.support.clients import Person, client_of, new_person
@@ -537,6 +539,25 @@ def test_while_the_database_does_not_answer_the_known_keys_go_on(
             clock.shift(RELOAD + 1)
             assert published_kids(app) == kids
         assert client_of(app).get("/health/ready").status_code == 503  # it is really gone
+
+
+def test_a_retired_key_is_refused_though_nothing_can_be_written(
+    make_apart: MakeApp, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here what is due is a successor, which the database does not take."""
+    app = make_apart()
+    person = new_person(app)
+    retire(make_apart(), signing_key(app).kid)
+    with app.app_context(), db.engine.begin() as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=91)
+        connection.execute(sa.update(SigningKey).values(created_at=long_ago))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise sa.exc.OperationalError("", {}, Exception("the disk is full"))
+
+    monkeypatch.setattr(keys, "make_key", refuse)
+    clock.shift(RELOAD + 1)
+    assert status(app, person) == 401
 
 
 @pytest.mark.parametrize("kind", databases.KINDS)
