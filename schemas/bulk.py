@@ -17,10 +17,9 @@ from schemas.base import (
     list_of,
     one_of,
 )
-from schemas.users import EMAIL_MAXIMUM, UserPatch, new_password
+from schemas.users import EMAIL_MAXIMUM, ROLES_MAXIMUM, UserPatch, new_password
 
 HASH_MAXIMUM = 255  # characters
-ROLES_MAXIMUM = 200
 END = "end_of_export"  # the member, or first cell, of the last line of an export
 _MOST = 2**53 - 1
 _IMPORT_ID = "0199d2a4-9a31-7d52-8c3e-5b7f1a2d4e60"
@@ -98,7 +97,11 @@ class UserImportAnswer(Answer):
     error = Text(
         maximum=40,
         allow_none=True,
-        metadata={"description": "Why it failed: `invalid_header`; more may come.", "example": None},
+        metadata={
+            "description": "Why it failed: `invalid_header`, or `not_permitted` when whoever sent it may no "
+            "longer do what they could then; more may come.",
+            "example": None,
+        },
     )
 
 

@@ -29,6 +29,7 @@ EMAIL_MAXIMUM = 254  # octets of an address in SMTP (RFC 5321 section 4.5.3.1.3)
 PASSWORD_MINIMUM = 8  # code points (NIST SP 800-63B-4)
 PASSWORD_BYTES = 1024
 METADATA_MAXIMUM = 16384  # bytes
+ROLES_MAXIMUM = 20  # of one user: every access token has them
 SEARCH_MAXIMUM = 200  # code points
 
 

@@ -19,6 +19,7 @@ feature = Feature(
     ),
     permissions=(Permission(READ, "See the whole audit trail."),),
     listeners=((Event, service.record),),
+    personal_data=service.personal_data,
     chores=(Chore("audit seals", 1, chain.is_waiting, chain.seal_batch),),
     commands=(audit,),
     examples=Path(__file__).parent / "examples.json",

@@ -18,12 +18,15 @@ from api.kit.problems import FieldError, ValidationFailed
 from api.kit.queries import Query
 from api.kit.service import service
 from api.users import service as users
+from schemas.audit import AuditEventAnswer
 from schemas.messages import Message
 
+EXPORTED = 10_000  # entries, the newest, in all that is held about a user
 ADMINISTRATOR = "administrator"  # what a user sees of another who did something to them
 _INSERT = Query(sa.insert(AuditEvent))
 _ORDER = Order((AuditEvent.at, AuditEvent.id), descending=True)
 _UNKNOWN_ACTION = FieldError(Message("not_one_of", "Is no action of this service."), parameter="action")
+_MEMBERS = tuple(AuditEventAnswer().fields)
 _HIDDEN = {"actor_kind": ADMINISTRATOR, "actor_id": None, "session_id": None, "ip": None, "request_id": None}
 
 
@@ -87,7 +90,16 @@ def list_page_about(user_id: UUID, *, in_full: bool, limit: int, cursor: str | N
     return Page([_seen_by_subject(entry) for entry in found.items], found.next_cursor)
 
 
+def personal_data(user_id: UUID) -> list[dict[str, Any]]:
+    """Return what happened to a user, as they see it: the newest entries, and the list has all."""
+    seen = list_page_about(user_id, in_full=False, limit=EXPORTED, cursor=None).items
+    return [{name: entry[name] for name in _MEMBERS} for entry in seen]
+
+
+def _shown(entry: AuditEvent) -> Mapping[str, Any]:
+    return {column.key: getattr(entry, column.key) for column in sa.inspect(AuditEvent).column_attrs}
+
+
 def _seen_by_subject(entry: AuditEvent) -> Mapping[str, Any]:
-    shown = {column.key: getattr(entry, column.key) for column in sa.inspect(AuditEvent).column_attrs}
     is_anothers = entry.actor_kind == USER and entry.actor_id != entry.subject_id
-    return shown | _HIDDEN if is_anothers else shown
+    return {**_shown(entry), **_HIDDEN} if is_anothers else _shown(entry)

@@ -5,7 +5,7 @@ from pathlib import Path
 from api.bulk.commands import export_users, import_users
 from api.bulk.resources import OneUserImport, UserExports, UserImportErrors, UserImports
 from api.bulk.running import BATCH_TASK, run_batch
-from api.bulk.service import EXPORT_SECRETS, IMPORT_BYTES, UsersExported
+from api.bulk.service import EXPORT_SECRETS, IMPORT_BYTES, ImportDeleted, UsersExported
 from api.kit.commands import joining
 from api.kit.feature import Feature
 from api.kit.identity import Permission
@@ -26,7 +26,7 @@ feature = Feature(
         Permission("users:export", "Write out all users."),
         Permission(EXPORT_SECRETS, "Write out their roles and password hashes as well."),
     ),
-    events=(UsersExported,),
+    events=(UsersExported, ImportDeleted),
     deliveries={BATCH_TASK: run_batch},
     commands=(joining("user", import_users, export_users),),
     examples=Path(__file__).parent / "examples.json",

@@ -51,6 +51,8 @@ def import_users(
     Whatever stops it, the same command goes on where it stopped: the file is known by its content.
     Ends with 3 when rows were refused, and with 1 when the file is none of users.
     """
+    if not file.is_file():
+        raise click.UsageError("FILE must be a file: it is read more than once, and a pipe cannot be.")
     choice = service.Choice(file_format or _format_of(file), dry_run, on_conflict)
     with make_app().app_context():
         job = _begun(file, choice)
@@ -70,10 +72,11 @@ def import_users(
 @click.option("--no-secrets", is_flag=True, help="Leave out roles and password hashes.")
 @pass_app
 def export_users(make_app: AppFactory, file: Path, file_format: str | None, no_secrets: bool) -> None:
-    """Write all users to FILE, which appears once it is whole."""
+    """Write all users to FILE, which appears once it is whole; or to a pipe, as they come."""
     from api.bulk.progress import watched  # the other commands start faster without rich
 
-    draft = file.with_name(f"{file.name}.part")
+    is_device = file.exists() and not file.is_file()  # a pipe, say: what is written there is gone
+    draft = file if is_device else file.with_name(f"{file.name}.part")
     file_format = file_format or _format_of(file)
     rows = 0
     with make_app().app_context(), draft.open("wb") as output:
@@ -84,8 +87,9 @@ def export_users(make_app: AppFactory, file: Path, file_format: str | None, no_s
                 output.write(part)
                 rows += count
                 watcher.show(rows, rows)
-    draft.replace(file)
-    click.echo(f"Wrote {rows:,} users to {file}.")
+    if not is_device:
+        draft.replace(file)
+    click.echo(f"Wrote {rows:,} users to {file}.", err=is_device)
 
 
 def _begun(file: Path, choice: service.Choice) -> UserImport:

@@ -190,7 +190,7 @@ def named(rows: Iterable[Cells], header: Sequence[str]) -> Iterator[Record]:
     for row in rows:
         if row.cells is None:
             yield Record(row.line, row.last_line, row.end, None, row.fault)
-        elif row.cells[0] == END:
+        elif row.cells[0] == END and header[0] == "id":  # as an export has it
             yield Record(row.line, row.last_line, row.end, {END: _count(row.cells)})
         elif len(row.cells) != len(header):
             yield Record(row.line, row.last_line, row.end, None, WRONG_WIDTH)

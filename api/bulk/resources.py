@@ -51,6 +51,7 @@ class UserImports(Resource):
         answer=(202, UserImportAnswer()),
         etag=service.etag,
         headers={"Location": "The URL of the import."},
+        problems=(NotFound,),
         names={"import_id": "id"},
     )
     def post(self, dry_run: bool, on_conflict: str, upload: Upload) -> Answer:
@@ -58,7 +59,8 @@ class UserImports(Resource):
 
         The file is stored while it arrives, and brought in afterwards, row by row: one that is refused
         leaves the others alone. `on_conflict=update` needs `users:write`, and rows with roles need every
-        permission. A file that breaks off is forgotten. See docs/bulk.md for its columns.
+        permission: still, whenever it goes on. A file that breaks off is forgotten. See docs/bulk.md for
+        its columns.
         """
         choice = service.Choice(FORMATS[upload.media_type], dry_run, on_conflict)
         job = service.receive(upload.pieces, choice, caller())

@@ -16,10 +16,12 @@ from api.kit.searching import searchable
 from api.kit.validation import reference_token
 from api.users import identifiers
 from api.users.models import ACTIVE, DELETED, NO_PASSWORD, SUSPENDED
+from api.users.service import NOTHING_PENDING
 from schemas.base import CANONICAL_UUID, UNKNOWN, Matching, Text
 from schemas.bulk import UserRow
 from schemas.messages import Message
 
+ERRORS_PER_ROW = 20  # that are told
 BOTH_GIVEN = Message("both_given", "May not come with a password.")
 MAY_NOT_GRANT = Message("may_not_grant", "Only who has every permission may give roles.")
 UNKNOWN_ROLE = Message("unknown_role", "Is no role that there is.")
@@ -63,10 +65,12 @@ class Refused:
 
 
 def judged(values: Mapping[str, Any], line: int, *, grantable: frozenset[str]) -> Row | Refused:
-    """Return what a row says, or everything that is wrong with it; `grantable` are the roles to give."""
+    """Return what a row says, or what is wrong with it; `grantable` are the roles to give."""
     given: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, value in values.items():
+        if len(errors) >= ERRORS_PER_ROW:
+            break
         if value is None:
             _take_away(name, given, errors)
             continue
@@ -98,6 +102,8 @@ def created(given: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         defaults["deleted_at"] = given.get("deleted_at", now)
     if given.get("status") == SUSPENDED:
         defaults["suspended_at"] = given.get("suspended_at", now)
+    if given.get("status", ACTIVE) == ACTIVE:
+        defaults |= _NOT_SUSPENDED
     return stored({**given, **defaults})
 
 
@@ -113,12 +119,16 @@ def updated(user: Mapping[str, Any], given: Mapping[str, Any], now: datetime) ->
     if changed["status"] == SUSPENDED:
         changed["suspended_at"] = changed["suspended_at"] or now
     elif changed["status"] == ACTIVE:
-        changed |= {"suspended_at": None, "suspended_until": None, "suspension_reason": None}
-    if given.get("email_key", user["email_key"]) != user["email_key"] and "email_verified" not in given:
+        changed |= _NOT_SUSPENDED
+    has_another_address = changed["email_key"] != user["email_key"]
+    if has_another_address and "email_verified" not in given:
         changed["email_verified"] = False
+    if has_another_address or changed["password_hash"] != user["password_hash"]:
+        changed |= {name: given.get(name) for name in NOTHING_PENDING}
     return stored(changed)
 
 
+_NOT_SUSPENDED = dict.fromkeys(("suspended_at", "suspended_until", "suspension_reason"))
 _NOTHING: dict[str, Any] = {
     "id": None,
     "username": None,
@@ -198,6 +208,7 @@ def _columns_of(
     errors += _contradictions(given, named)
     if given.get("roles"):
         errors += _unfit_roles(given["roles"], grantable)
+        columns["roles"] = sorted(set(given["roles"]))
     return columns, columns.pop("password", None)
 
 

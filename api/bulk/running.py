@@ -25,22 +25,27 @@ from api.bulk.models import (
     UserImport,
 )
 from api.bulk.records import Record
-from api.bulk.rows import MEMBERS, Refused, Row, judged
+from api.bulk.rows import ERRORS_PER_ROW, MEMBERS, Refused, Row, judged
 from api.bulk.storing import Outcome
 from api.kit import clock, work
 from api.kit.db import db
+from api.kit.driver_errors import is_deadlock
 from api.kit.hashing import hasher
 from api.kit.outbox import owe
 from api.kit.problems import FieldError, Overloaded
 from api.kit.service import service
 from api.users import roles
+from api.users.models import IS_ACTIVE, User
 from schemas.bulk import END
 from schemas.messages import Message
 
 BATCH_TASK = "user_import_batch"  # in the outbox
 BATCH_ROWS = 2000
 BATCH_SECONDS = 1.0  # for reading and hashing: well within a lease
-ERRORS_PER_ROW = 20
+DEADLOCKS = 3  # that a batch gets over
+IMPORT, UPDATE = "users:import", "users:write"
+NEEDED = {"refuse": {IMPORT}, "skip": {IMPORT}, "update": {IMPORT, UPDATE}}
+NOT_PERMITTED = "not_permitted"
 INVALID_HEADER = Message("invalid_header", "Must name each column once, by the member that it holds.")
 INCOMPLETE = Message("incomplete_export", "The file has not as many users as its export says.")
 
@@ -63,9 +68,24 @@ def owe_batch(import_id: UUID, position: int) -> None:
 
 
 def advance(job: UserImport, source: Source, *, owes_next: bool = False) -> bool:
-    """Do one batch, and return whether it counts: not if another did it meanwhile."""
+    """Do one batch, and return whether it counts: not if another did it meanwhile.
+
+    What is the victim of a deadlock with another import is done again.
+    """
+    for _ in range(DEADLOCKS):
+        try:
+            return _advance(job, source, owes_next=owes_next)
+        except Exception as error:  # the driver's or SQLAlchemy's
+            if not is_deadlock(error):
+                raise
+    return _advance(job, source, owes_next=owes_next)
+
+
+def _advance(job: UserImport, source: Source, *, owes_next: bool) -> bool:
     batch = _prepare(job, source)
     with work.writing():
+        if not _is_permitted(job):
+            batch = _Batch(job.position, job.line, job.header, is_last=True, error=NOT_PERMITTED)
         if not _take(job, batch):
             return False
         outcome = storing.store(job, batch.rows)
@@ -180,6 +200,17 @@ def _refused(record: Record, message: Message, pointer: str) -> Refused:
     return Refused(record.line, [FieldError(message, pointer=pointer)])
 
 
+def _is_permitted(job: UserImport) -> bool:
+    """Tell whether who sent the file may still do what they could then, until this unit of work ends."""
+    if job.created_by is None:
+        return True
+    sender = db.session.scalar(
+        sa.select(User).where(User.id == job.created_by, IS_ACTIVE).with_for_update(read=True)
+    )
+    needed = roles.every_permission() if job.may_grant else NEEDED[job.on_conflict]
+    return sender is not None and roles.permissions_of(sender.roles) >= needed
+
+
 def _take(job: UserImport, batch: _Batch) -> bool:
     """Move on in the file if it is still where it was: whoever comes second waits here, and is told no."""
     where = (UserImport.id == job.id, UserImport.position == job.position, UserImport.status.in_(OPEN))
@@ -212,7 +243,7 @@ def _note(job: UserImport, batch: _Batch, outcome: Outcome) -> None:
     counts = {
         "rows": batch.count,
         "created": outcome.created,
-        "updated": len(outcome.updated),
+        "updated": outcome.updated,
         "skipped": outcome.skipped,
         "refused": len(outcome.refused),
     }

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from api.bulk import exporting
 from api.bulk.models import FAILED, FINISHED, OPEN, UPLOADING, WAITING, ImportChunk, ImportRefusal, UserImport
-from api.bulk.running import Source, advance, closed, owe_batch
+from api.bulk.running import NEEDED, Source, advance, closed, owe_batch
 from api.kit import clock, work
 from api.kit.conditional import Precondition
 from api.kit.db import db
@@ -42,10 +42,11 @@ class Choice:
 def receive(pieces: Iterable[bytes], choice: Choice, by: Identity) -> UserImport:
     """Store a file as it arrives, and owe its import once it is there as a whole.
 
-    Raises PermissionDenied, or whatever breaks the upload off, which leaves nothing behind.
+    Raises PermissionDenied, NotFound when somebody deletes it meanwhile, or whatever breaks the upload off,
+    which leaves nothing behind.
     """
-    if choice.on_conflict == "update":
-        by.require("users:write")
+    for permission in sorted(NEEDED[choice.on_conflict]):
+        by.require(permission)
     job = _new(choice, status=UPLOADING, created_by=by.user_id, may_grant=_may_all(by))
     with work.apart() as connection:
         _forget_abandoned(connection)
@@ -57,7 +58,9 @@ def receive(pieces: Iterable[bytes], choice: Choice, by: Identity) -> UserImport
             connection.execute(sa.delete(UserImport).where(UserImport.id == job["id"]))
         raise
     whole = sa.update(UserImport).where(UserImport.id == job["id"]).values(status=WAITING, bytes=size)
-    received = db.session.scalars(whole.returning(UserImport)).one()
+    received = db.session.scalars(whole.returning(UserImport)).one_or_none()
+    if received is None:
+        raise NotFound()
     owe_batch(received.id, 0)
     return received
 
@@ -98,6 +101,19 @@ def delete(import_id: UUID, precondition: Precondition) -> None:
         raise NotFound()
     precondition.check(etag(found))
     db.session.execute(sa.delete(UserImport).where(UserImport.id == import_id))
+    emit(ImportDeleted(import_id, found.status))
+
+
+@dataclass(frozen=True)
+class ImportDeleted(Event):
+    """Somebody ended an import where it was, or forgot one that was over."""
+
+    actions = ("import_deleted",)
+    import_id: UUID
+    status: str
+
+    def details(self) -> dict[str, Any]:
+        return {"import_id": str(self.import_id), "status": self.status}
 
 
 @dataclass(frozen=True)
@@ -193,10 +209,13 @@ def _keep(import_id: UUID, pieces: Iterable[bytes]) -> int:
 
 def _keep_chunk(import_id: UUID, start: int, content: bytes) -> int:
     row = {"import_id": import_id, "start": start, "size": len(content), "content": closed(content)}
+    touched = sa.update(UserImport).where(UserImport.id == import_id)
     with work.apart() as connection:
+        if not connection.execute(
+            touched.values(touched_at=clock.now(), bytes=start + len(content))
+        ).rowcount:
+            raise NotFound()  # somebody deleted it meanwhile
         connection.execute(sa.insert(ImportChunk), row)
-        touched = sa.update(UserImport).where(UserImport.id == import_id)
-        connection.execute(touched.values(touched_at=clock.now(), bytes=start + len(content)))
     return len(content)
 
 

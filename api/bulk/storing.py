@@ -13,14 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from api.bulk import claims
 from api.bulk.claims import KEYS
 from api.bulk.models import UserImport
-from api.bulk.rows import Refused, Row, created, error, updated
+from api.bulk.rows import UNKNOWN_ROLE, Refused, Row, created, error, updated
 from api.kit import clock
 from api.kit.db import UtcDateTime, among, db
 from api.kit.problems import FieldError
 from api.kit.service import emit
 from api.users import roles
 from api.users.models import ACTIVE, User
-from api.users.service import UsersImported
+from api.users.service import UserImported, UsersImported
 from schemas.base import REQUIRED
 from schemas.messages import Message
 
@@ -30,10 +30,11 @@ EMAIL_TAKEN = Message("email_taken", "Another account has this e-mail address.")
 AMBIGUOUS = Message("ambiguous", "Its id, username and e-mail address are not all of one account.")
 MAY_NOT_CHANGE = Message("may_not_change", "Only who has every permission may change who has roles.")
 ADMINISTRATOR = Message("administrator", "A file takes neither role nor standing from an administrator.")
+_LOOKS = "username_skeleton"
 _TAKEN = {
     "id": ("id", ID_TAKEN),
     "username_key": ("username", USERNAME_TAKEN),
-    "username_skeleton": ("username", USERNAME_TAKEN),
+    _LOOKS: ("username", USERNAME_TAKEN),
     "email_key": ("email", EMAIL_TAKEN),
 }
 _TABLE = cast("sa.Table", sa.inspect(User).local_table)
@@ -45,32 +46,54 @@ Columns = dict[str, Any]
 
 @dataclass
 class Outcome:
-    """What came of some rows."""
+    """What came of some rows: `changed` has the columns of users that are other, `roles` their new roles."""
 
     created: int = 0
     skipped: int = 0
-    updated: list[UUID] = field(default_factory=list)
-    signed_out: list[UUID] = field(default_factory=list)
+    updated: int = 0
     refused: list[Refused] = field(default_factory=list)
+    changed: dict[UUID, frozenset[str]] = field(default_factory=dict)
+    roles: dict[UUID, list[str]] = field(default_factory=dict)
 
     def add(self, other: "Outcome") -> "Outcome":
         """Return both together."""
-        return Outcome(
+        both = Outcome(
             self.created + other.created,
             self.skipped + other.skipped,
             self.updated + other.updated,
-            self.signed_out + other.signed_out,
             self.refused + other.refused,
+            dict(self.changed),
+            self.roles | other.roles,
         )
+        for user_id, names in other.changed.items():
+            both.note(user_id, names)
+        return both
+
+    def note(self, user_id: UUID, names: frozenset[str]) -> None:
+        """Note which columns of a user are other now."""
+        self.changed[user_id] = self.changed.get(user_id, frozenset()) | names
 
 
 def store(job: UserImport, rows: Sequence[Row]) -> Outcome:
     """Write rows within the current unit of work, or with a dry run only tell what would come of them."""
-    outcome = _store(job, rows)
+    there = roles.kept({name for row in rows for name in row.columns.get("roles", ())})
+    fit = [row for row in rows if there.issuperset(row.columns.get("roles", ()))]
+    outcome = _store(job, fit)
+    if len(fit) < len(rows):  # somebody deleted a role since they were judged
+        gone = {row.line for row in rows}.difference(row.line for row in fit)
+        outcome.refused += [Refused(line, [error("roles", UNKNOWN_ROLE)]) for line in sorted(gone)]
     if not job.dry_run:
-        changed = tuple(outcome.updated), tuple(outcome.signed_out)
-        emit(UsersImported(job.id, job.created_by, outcome.created, *changed))
+        _tell(job, outcome)
     return outcome
+
+
+def _tell(job: UserImport, outcome: Outcome) -> None:
+    emit(UsersImported(job.id, job.created_by, outcome.created, outcome.updated, outcome.changed))
+    for user_id, members in (dict.fromkeys(outcome.roles, frozenset[str]()) | outcome.changed).items():
+        if given := outcome.roles.get(user_id):
+            members |= {"roles"}
+        if members:
+            emit(UserImported(user_id, job.id, members, given))
 
 
 def _store(job: UserImport, rows: Sequence[Row]) -> Outcome:
@@ -106,6 +129,7 @@ def _users_of(job: UserImport, rows: Sequence[Row]) -> list[Columns]:
     return [dict(user) for user in db.session.execute(whole.with_for_update()).mappings()]
 
 
+_FOLLOWING = {"updated_at", "version", "search_text"}  # columns that change whenever others do
 _KEY_COLUMNS = [getattr(User, key) for key in KEYS]
 
 
@@ -134,17 +158,17 @@ class _Plan:
             for key, by in self._by.items()
             if (value := row.columns.get(key)) is not None and (user := by.get(value)) is not None
         }
-        is_claimed = bool(self._claimed) and not self._claimed.isdisjoint(claims.digests(row.columns))
-        if not clashes and not is_claimed:
+        taken = list(clashes) or self._claimed_keys(row)
+        if not taken:
             self._create(row)
+        elif self._job.on_conflict == "refuse" or taken == [_LOOKS]:  # who only looks alike is another
+            self._refuse(row, *(error(*_TAKEN[key]) for key in taken))
         elif self._job.on_conflict == "skip":
             self.outcome.skipped += 1
-        elif self._job.on_conflict == "refuse":
-            self._refuse(row, *(error(*_TAKEN[key]) for key in clashes or self._claimed_keys(row)))
         elif clashes:
             self._update(row, clashes)
         else:
-            self.outcome.updated.append(row.columns.get("id") or self._job.id)
+            self.outcome.updated += 1
 
     def carry_out(self) -> None:
         """Write what was decided."""
@@ -171,6 +195,8 @@ class _Plan:
         self._new[user["id"]] = user
         self._note(user)
         self.outcome.created += 1
+        if user["roles"]:
+            self.outcome.roles[user["id"]] = user["roles"]
 
     def _update(self, row: Row, clashes: Mapping[str, Columns]) -> None:
         ids = {user["id"] for user in clashes.values()}
@@ -191,9 +217,11 @@ class _Plan:
         self._forget(user)
         self._note(changed)
         self._keep(changed)
-        self.outcome.updated.append(changed["id"])
-        if (changed["password_hash"], changed["status"]) != (user["password_hash"], user["status"]):
-            self.outcome.signed_out.append(changed["id"])
+        self.outcome.updated += 1
+        names = frozenset(name for name, value in changed.items() if user[name] != value) - _FOLLOWING
+        self.outcome.note(changed["id"], names)
+        if "roles" in names:
+            self.outcome.roles[changed["id"]] = changed["roles"]
 
     def _keep(self, changed: Columns) -> None:
         if changed["id"] in self._new:
@@ -206,6 +234,8 @@ class _Plan:
         self.outcome.refused.append(Refused(row.line, list(dict.fromkeys(errors))))
 
     def _claimed_keys(self, row: Row) -> list[str]:
+        if not self._claimed:
+            return []
         return [k for k in KEYS if not self._claimed.isdisjoint(claims.digests({k: row.columns.get(k)}))]
 
     def _note(self, user: Columns) -> None:

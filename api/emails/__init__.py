@@ -7,7 +7,7 @@ from api.emails.resources import EmailConfirmation, EmailReversion, EmailVerific
 from api.emails.service import CONFIRM_URL, CONFIRMED_BY, REVERT_SECONDS, REVERT_URL, TOKEN_SECONDS
 from api.kit.feature import Feature
 from api.sessions.service import UnverifiedSignIn
-from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted
+from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted, UsersImported
 
 feature = Feature(
     name="emails",
@@ -25,6 +25,7 @@ feature = Feature(
         (SignUpRefused, service.tell_of_refusal),
         (EmailChangeRequested, service.verify_new_address),
         (UserDeleted, service.withdraw),
+        (UsersImported, service.withdraw_with_import),
     ),
     tasks={service.KIND: service.write_letter},
     personal_data=service.personal_data,

@@ -16,7 +16,7 @@ from api.sessions.service import UnverifiedSignIn
 from api.users import credentials, letters
 from api.users import service as users
 from api.users.models import User
-from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted
+from api.users.service import EmailChangeRequested, SignUpRefused, UserCreated, UserDeleted, UsersImported
 from schemas.base import REQUIRED
 
 KIND = "email_verification"  # in the outbox, and of one-time tokens
@@ -89,6 +89,11 @@ def verify_new_address(event: EmailChangeRequested) -> None:
 def withdraw(event: UserDeleted) -> None:
     """Make the tokens of a user who was deleted good no more."""
     one_time.withdraw(event.user_id, KIND, REVERT)
+
+
+def withdraw_with_import(event: UsersImported) -> None:
+    """Do the same for users whom a file deleted, or suspended."""
+    one_time.withdraw_of(event.whose("status"), KIND, REVERT)
 
 
 def personal_data(user_id: UUID) -> list[dict[str, Any]]:

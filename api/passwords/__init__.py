@@ -7,7 +7,7 @@ from api.passwords import service
 from api.passwords.resources import PasswordReset, PasswordResets, UserPassword
 from api.passwords.service import RESET_SECONDS, RESET_URL
 from api.users.credentials import PasswordChanged
-from api.users.service import UserChanged, UserDeleted
+from api.users.service import UserChanged, UserDeleted, UsersImported
 
 feature = Feature(
     name="passwords",
@@ -23,6 +23,7 @@ feature = Feature(
         (PasswordChanged, service.withdraw),
         (UserDeleted, service.withdraw),
         (UserChanged, service.withdraw_with_address),
+        (UsersImported, service.withdraw_with_import),
     ),
     tasks={service.KIND: service.write_letter},
     personal_data=service.personal_data,

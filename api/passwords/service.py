@@ -12,7 +12,7 @@ from api.sessions import signing_out
 from api.users import credentials, letters
 from api.users import service as users
 from api.users.credentials import PasswordChanged
-from api.users.service import UserChanged, UserDeleted
+from api.users.service import UserChanged, UserDeleted, UsersImported
 from schemas.base import NULL
 
 KIND = "password_reset"  # in the outbox, and of one-time tokens
@@ -80,6 +80,11 @@ def withdraw_with_address(event: UserChanged) -> None:
     """Make a user's tokens good no more that went to an address which is theirs no more."""
     if "email_key" in event.members:
         one_time.withdraw(event.user_id, KIND)
+
+
+def withdraw_with_import(event: UsersImported) -> None:
+    """Do all of that for users whom a file changed so."""
+    one_time.withdraw_of(event.whose("password_hash", "status", "email_key"), KIND)
 
 
 def personal_data(user_id: UUID) -> list[dict[str, Any]]:

@@ -61,5 +61,5 @@ def end_with_suspension(event: UserSuspended) -> None:
 
 def end_with_import(event: UsersImported) -> None:
     """End all sessions of users to whom a file gave another password or status."""
-    if event.signed_out:
-        end_users(event.signed_out, reason="user_imported")
+    if signed_out := event.whose("password_hash", "status"):
+        end_users(signed_out, reason="user_imported")

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from api.kit import work
-from api.kit.commands import AppFactory, fail_with, pass_app
+from api.kit.commands import AppFactory, fail_with, pass_app, utf8
 from api.kit.problems import NotFound, Problem
 from api.kit.service import setting
 from api.kit.validation import load_body
@@ -100,8 +100,12 @@ def restore(make_app: AppFactory, name: str) -> None:
 
 @user.command()
 @click.argument("name", metavar="USER")
-@click.option("--grant", "granted", multiple=True, metavar="ROLE", help="Give the role; may be repeated.")
-@click.option("--take", "taken", multiple=True, metavar="ROLE", help="Take the role; may be repeated.")
+@click.option(
+    "--grant", "granted", multiple=True, callback=utf8, metavar="ROLE", help="Give the role; may be repeated."
+)
+@click.option(
+    "--take", "taken", multiple=True, callback=utf8, metavar="ROLE", help="Take the role; may be repeated."
+)
 @pass_app
 def roles(make_app: AppFactory, name: str, granted: tuple[str, ...], taken: tuple[str, ...]) -> None:
     """Show the roles of USER, after giving and taking some: all of those or none."""
@@ -166,11 +170,17 @@ def _facts(user: User) -> Iterator[tuple[str, str]]:
 
 def _status(user: User) -> str:
     if user.status == DELETED and user.deleted_at is not None:
-        erased = user.deleted_at + timedelta(days=setting(ERASURE_DAYS))
-        return f"{DELETED} since {_shown(user.deleted_at)}, to be erased after {_shown(erased)}"
+        return f"{DELETED} since {_shown(user.deleted_at)}{_erased(user.deleted_at)}"
     if user.status == SUSPENDED and user.suspended_at is not None:
         return f"{SUSPENDED} since {_shown(user.suspended_at)}{_until(user.suspended_until)}"
     return user.status
+
+
+def _erased(deleted_at: datetime) -> str:
+    try:
+        return f", to be erased after {_shown(deleted_at + timedelta(days=setting(ERASURE_DAYS)))}"
+    except OverflowError:  # after the year 9999
+        return ""
 
 
 def _until(end: datetime | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from api.kit.commands import AppFactory, pass_app
+from api.kit.commands import AppFactory, pass_app, utf8
 from api.kit.http import encoded
 from api.users import listing
 from schemas.users import SEARCH_MAXIMUM, UserAnswer
@@ -16,11 +16,11 @@ _TABLE = "{created_at:%Y-%m-%d}  {status:<9}  {id}  {username:<20}  {email:<30} 
 
 @click.command("list")
 @click.option(
-    "--q", callback=lambda *given: _bounded(given[2]), help="Part of username, address or display name."
+    "--q", callback=lambda *given: _bounded(utf8(*given)), help="Part of username, address or display name."
 )
 @click.option("--status", type=click.Choice(["active", "suspended", "deleted"]))
-@click.option("--email", help="The whole address.")
-@click.option("--username", help="The whole name.")
+@click.option("--email", callback=utf8, help="The whole address.")
+@click.option("--username", callback=utf8, help="The whole name.")
 @click.option(
     "--verified/--unverified", "email_verified", default=None, help="Whether the address is theirs."
 )

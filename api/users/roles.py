@@ -1,6 +1,6 @@
 """What roles allow, who has which, and that somebody always administers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +75,14 @@ def held_still(name: str) -> frozenset[str]:
     if permissions is None:
         raise NotFound()
     return frozenset(permissions)
+
+
+def kept(names: Collection[str]) -> frozenset[str]:
+    """Return those of some roles that there are; nobody deletes them before this unit of work ends."""
+    if not names:
+        return frozenset()
+    query = sa.select(Role.name).where(Role.name.in_(names)).order_by(Role.name).with_for_update(read=True)
+    return frozenset(db.session.scalars(query)) | {ADMIN}
 
 
 def note_members(user_id: UUID, names: Iterable[str], *, before: Iterable[str] = ()) -> None:

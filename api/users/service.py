@@ -1,6 +1,6 @@
 """What can be done with users, whoever asks for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -78,9 +78,7 @@ class UserChanged(Event):
         return "email_changed" if "email_key" in self.members else "user_updated"
 
     def details(self) -> dict[str, Any]:
-        """Return the names of the members, as clients call them."""
-        names = {name.removeprefix("user_") for name in self.members}
-        return {"members": sorted(name for name in names if not name.endswith(("_key", "_skeleton")))}
+        return {"members": _named(self.members)}
 
 
 @dataclass(frozen=True)
@@ -100,24 +98,53 @@ class UserDeleted(Event):
 
 @dataclass(frozen=True)
 class UsersImported(Event):
-    """Rows of a file became users, or changed them: no other event tells of each.
+    """Rows of a file became users, or changed them.
 
-    `by` is the user who brought the file, None for the command line; `signed_out` are those of the updated
-    whose password or status is another now.
+    `by` is the user who brought the file, None for the command line; `changed` has of users who were there
+    before the columns that are other now.
     """
 
     actions = ("users_imported",)
     import_id: UUID
     by: UUID | None
     created: int
-    updated: tuple[UUID, ...]
-    signed_out: tuple[UUID, ...]
+    updated: int
+    changed: Mapping[UUID, frozenset[str]]
+
+    def whose(self, *names: str) -> list[UUID]:
+        """Return of whom one of some columns is another now."""
+        return [user_id for user_id, changed in self.changed.items() if not changed.isdisjoint(names)]
 
     def details(self) -> dict[str, Any]:
         """Return of which import, by whom, and how many; the import knows the rest."""
         by = None if self.by is None else str(self.by)
-        counts = {"created": self.created, "updated": len(self.updated)}
+        counts = {"created": self.created, "updated": self.updated}
         return {"import_id": str(self.import_id), "by": by, **counts}
+
+
+@dataclass(frozen=True)
+class UserImported(Event):
+    """A row of a file changed a user, or gave a new one roles; of others it is enough that they came."""
+
+    actions = ("user_imported",)
+    user_id: UUID
+    import_id: UUID
+    members: frozenset[str]
+    roles: Sequence[str] | None
+
+    def details(self) -> dict[str, Any]:
+        """Return of which import, the names of members, and the roles if they are among these.
+
+        The user sees it: whose import it was is told by UsersImported.
+        """
+        found = {"import_id": str(self.import_id), "members": _named(self.members)}
+        return found if self.roles is None else found | {"roles": list(self.roles)}
+
+
+def _named(columns: Iterable[str]) -> list[str]:
+    """Return the names of members, as clients call them."""
+    names = {name.removeprefix("user_") for name in columns}
+    return sorted(name for name in names if not name.endswith(("_key", "_skeleton")))
 
 
 # A user's columns, by their attributes' names, for statements that need no entity.

@@ -19,8 +19,8 @@ from api.users import roles
 from api.users.models import ACTIVE, DELETED, SUSPENDED, User
 from api.users.service import apply, etag, get, locked, require_power
 from schemas.messages import Message, Phrase
+from schemas.users import ROLES_MAXIMUM
 
-ROLES_MAXIMUM = 20  # of one user: every access token has them
 _NOT_SUSPENDED: Mapping[str, Any] = {
     "status": ACTIVE,
     "suspended_at": None,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,25 @@ def test_an_export_is_what_http_gives(app: Flask, admin: Person, tmp_path: Path,
     assert (ended.code, ended.output) == (0, f"Wrote 1 users to {path}.\n")
     assert path.read_bytes() == exported(admin, f"?secrets=true&format={path.suffix[1:]}")
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_export_to_a_pipe_comes_out_of_it(app: Flask, admin: Person, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        ended = tessera_of(app, "user", "export", str(pipe))
+        assert read.result(10) == exported(admin)
+    assert (ended.code, ended.output, ended.errors.splitlines()[-1]) == (0, "", f"Wrote 1 users to {pipe}.")
+    assert pipe.is_fifo()
+
+
+def test_what_cannot_be_read_twice_is_not_brought_in(app: Flask, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = tessera_of(app, "user", "import", str(pipe))
+    assert ended.code == 2
+    assert "FILE must be a file" in ended.errors
 
 
 def test_secrets_can_be_left_out(app: Flask, admin: Person, tmp_path: Path) -> None:

@@ -109,6 +109,30 @@ def test_a_batch_that_two_bring_on_counts_once(app: Flask, admin: Person) -> Non
     assert done.rows == done.created + done.refused
 
 
+def test_of_two_imports_that_wait_for_each_other_both_end(app: Flask, admin: Person) -> None:
+    """They bring the same people in opposite orders: PostgreSQL ends one of two that deadlock."""
+    rows = [row(f"user{n}", email=f"{n}@example.com") for n in range(1500)]
+    ids = []
+    for file in (rows, rows[::-1]):
+        answer = admin.client.post(
+            "/v1/user-imports", data=lines_of(*file), content_type=NDJSON, headers=admin.bearer
+        )
+        ids.append(UUID(answer.get_json()["id"]))
+
+    def bring_on(import_id: UUID) -> bool:
+        with app.app_context():
+            with work.reading():
+                job = service.get(import_id)
+            return running.advance(job, running.uploaded(import_id))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(bring_on, ids)) == [True, True]
+    with app.app_context(), work.reading():
+        jobs = [service.get(import_id) for import_id in ids]
+    assert [job.created + job.refused for job in jobs] == [1500, 1500]
+    assert sum(job.created for job in jobs) == 1500
+
+
 def test_a_batch_that_fails_leaves_nothing(
     app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

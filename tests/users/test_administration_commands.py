@@ -1,12 +1,14 @@
 """`tessera user show`, `suspend`, `unsuspend`, `restore` and `roles`."""
 
+from datetime import UTC, datetime
+
 import pytest
 from flask import Flask
 
 from tests.support.clients import PASSWORD, Person
 from tests.support.commands import Ended, tessera_of
 from tests.support.roles import new_role
-from tests.support.watching import user_row
+from tests.support.watching import set_user, user_row
 
 ME = "/v1/users/me"
 
@@ -79,6 +81,16 @@ def test_a_suspension_without_an_end_says_so(app: Flask, mina: Person) -> None:
 def test_an_end_that_is_none_is_told(app: Flask, mina: Person, until: str) -> None:
     assert "  until: Must" in failed(user(app, "suspend", name_of(mina), "--reason", "x", "--until", until))
     assert user_row(app, mina.id).status == "active"
+
+
+def test_who_was_deleted_at_the_end_of_time_is_shown(app: Flask, mina: Person) -> None:
+    set_user(app, mina.id, status="deleted", deleted_at=datetime.max.replace(tzinfo=UTC))
+    assert "deleted since 9999-12-31" in tessera_of(app, "user", "show", mina.id).output
+
+
+def test_a_role_that_is_no_utf8_is_none(app: Flask, mina: Person) -> None:
+    ended = tessera_of(app, "user", "roles", mina.id, "--grant", "\udcff")
+    assert (ended.code, "Must be UTF-8" in ended.errors) == (2, True)
 
 
 def test_who_is_not_suspended_is_told(app: Flask, mina: Person) -> None:

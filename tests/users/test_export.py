@@ -20,9 +20,17 @@ def test_every_feature_that_holds_something_tells_it(mina: Person, mailbox: Mail
     mina.client.post("/v1/password-resets", json={"email": mina.user["email"]})
     mailbox.deliver()
     data = mina.call("GET", EXPORT).get_json()["data"]
-    assert sorted(data) == ["emails", "outbox", "passwords", "sessions", "users"]
+    assert sorted(data) == ["audit", "emails", "outbox", "passwords", "sessions", "users"]
     assert [token["purpose"] for token in data["emails"]] == ["email_verification"]
     assert [token["purpose"] for token in data["passwords"]] == ["password_reset"]
+
+
+def test_what_happened_is_told_as_the_user_sees_it(mina: Person, admin: Person) -> None:
+    admin.call("PATCH", f"/v1/users/{mina.id}", {"display_name": "Mina"})
+    shown = mina.call("GET", "/v1/users/me/audit-events").get_json()["items"]
+    told = mina.call("GET", EXPORT).get_json()["data"]["audit"]
+    assert told == shown
+    assert told[0]["actor_kind"] == "administrator"
 
 
 def test_the_profile_is_whole(mina: Person) -> None:

@@ -67,3 +67,10 @@ def test_what_cannot_be_asked_is_told(app: Flask, options: list[str]) -> None:
     ended = tessera_of(app, "user", "list", *options)
     assert ended.code == 2
     assert options[0] in ended.errors
+
+
+@pytest.mark.parametrize("option", ["--q", "--email", "--username"])
+def test_what_is_no_utf8_is_nobodys(app: Flask, option: str) -> None:
+    ended = tessera_of(app, "user", "list", option, "\udcff")
+    assert ended.code == 2
+    assert "Must be UTF-8" in ended.errors
