@@ -3,9 +3,7 @@
 import asyncio
 import io
 import queue
-import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,7 +19,8 @@ from api.kit.http import PROBLEM_JSON, SECURITY_HEADERS, choose_request_id
 from api.kit.languages import OWN, Languages
 from api.kit.logger import get_logger
 from api.kit.request_body import BodyReader, BrokenBodyError, PulledInput
-from api.kit.rsgi import Exchange, HeaderList, Scope, Transport
+from api.kit.rsgi import Exchange, HeaderList, Scope
+from api.kit.streaming import stream
 from api.kit.wsgi_environ import Environ, build_environ, has_body
 from schemas.messages import Phrase
 
@@ -67,9 +66,9 @@ class Bridge:
 
     A thread is taken only when the body is there. Up to `body_limit` bytes are buffered for that,
     for `body_timeout` seconds; a larger body is handed over as a stream that the application reads
-    on, for `body_timeout` seconds a piece. A body that is late is answered 408 and one that breaks
-    off 400, without the application; while it is streamed, `wsgi.input` raises werkzeug's
-    `RequestTimeout` and `BadRequest` for these.
+    on, for `body_timeout` seconds a piece. The client has as long to take a piece of an answer in parts.
+    A body that is late is answered 408 and one that breaks off 400, without the application; while it is
+    streamed, `wsgi.input` raises werkzeug's `RequestTimeout` and `BadRequest` for these.
     """
 
     def __init__(
@@ -180,7 +179,6 @@ class Bridge:
                 self._answer(job)
             except BaseException:
                 log.exception("wsgi_application_failed")
-                traceback.clear_frames(sys.exc_info()[2])  # which hold what granian ends when nobody does
                 self._refuse(job.environ, job.proto, problems.InternalError())
             finally:
                 if not job.is_late:
@@ -195,16 +193,16 @@ class Bridge:
             first = next(pieces, b"")
             second = next(pieces, None)
             headers = start.headers if job.keep_alive else [*start.headers, ("connection", "close")]
-            if second is None:
-                send = partial(job.proto.response_bytes, start.status, headers, first)
-                if start.status == problems.Overloaded.status:
-                    job.is_late = True
-                    self._loop.call_soon_threadsafe(self._answer_late, job, send)
-                else:
-                    send()
+            if second is not None:
+                parts = chain((first, second), pieces)
+                stream(job.proto, start.status, headers, parts, self._body_timeout)
+                return
+            send = partial(job.proto.response_bytes, start.status, headers, first)
+            if start.status == problems.Overloaded.status:
+                job.is_late = True
+                self._loop.call_soon_threadsafe(self._answer_late, job, send)
             else:
-                transport = job.proto.response_stream(start.status, headers)
-                self._stream(transport, chain((first, second), pieces))
+                send()
         finally:
             if close := getattr(result, "close", None):
                 close()
@@ -220,18 +218,6 @@ class Bridge:
         finally:
             if not job.done.done():
                 job.done.set_result(None)
-
-    def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
-        """Send the parts one by one, and stops without a sound when the client has left.
-
-        granian takes parts faster than a slow client does, and ends the response properly even if
-        a part fails: only a Content-Length or the content can tell that something is missing.
-        """
-        for part in parts:
-            try:
-                asyncio.run_coroutine_threadsafe(_send(transport, part), self._loop).result()
-            except RuntimeError:
-                return
 
     def _refuse(self, environ: Environ, proto: Exchange, problem: problems.Problem) -> None:
         """Answer without the application, and close the connection."""
@@ -252,7 +238,3 @@ class Bridge:
         }
         proto.response_bytes(problem.status, [(name.lower(), value) for name, value in headers.items()], body)
         log.info("request", request_id=request_id, status=problem.status, problem=problem.code)
-
-
-async def _send(transport: Transport, part: bytes) -> None:
-    await transport.send_bytes(part)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 65_536
 BODY_TIMEOUT = 1.5
 THREADS = 2
+PART = 65_536
 PAGE = "https://app.example.com"
 PROGRAM = f"""
 import sys
@@ -94,6 +95,26 @@ def make_app() -> Any:  # noqa: C901  # many small routes
     @app.get("/parts")
     def parts() -> Any:
         return Response(f"part {n}\n" for n in range(3))
+
+    made: list[int] = []
+
+    @app.get("/long")
+    def long() -> Any:
+        made[:] = [0]
+
+        def some() -> Iterator[bytes]:
+            try:
+                for _ in range(640):
+                    made[0] += PART
+                    yield b"x" * PART
+            finally:
+                made.append(0)  # it has ended
+
+        return Response(some())
+
+    @app.get("/made")
+    def how_much() -> list[int]:
+        return made
 
     @app.get("/breaks")
     def breaks() -> Any:
@@ -385,6 +406,38 @@ def test_head_keeps_the_length_and_sends_no_body(server: Server) -> None:
 
 def test_response_in_parts(server: Server) -> None:
     assert server.get("/parts")[2] == b"part 0\npart 1\npart 2\n"
+
+
+def test_a_response_is_made_no_faster_than_it_is_read(server: Server) -> None:
+    """Else it is all in memory."""
+    with server.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(100)
+        time.sleep(BODY_TIMEOUT / 2)
+        assert json.loads(server.get("/made")[2])[0] < 12 * 2**20, "of 40 MiB, what the sockets hold"
+    assert eventually(lambda: len(json.loads(server.get("/made")[2])) == 2), "who left ends it"
+
+
+def test_who_does_not_read_a_response_on_takes_no_thread_for_long(server: Server) -> None:
+    with server.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert eventually(lambda: len(json.loads(server.get("/made")[2])) == 2)
+
+
+def test_a_long_response_is_whole(server: Server) -> None:
+    assert server.get("/long")[2] == b"x" * (640 * PART)
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Wait for something; tell whether it came."""
+    deadline = time.monotonic() + BODY_TIMEOUT * 3
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_a_response_that_fails_in_the_middle_ends() -> None:
