@@ -80,10 +80,14 @@ def _end_forks_by_signal() -> None:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when its parent dies, which else leaves it serving (Linux)."""
+    """Let this process end when its parent dies, which else leaves it serving (Linux).
+
+    At once: a parent that is told to end waits for its children, so this one was killed. And granian can hang
+    on a signal that comes just before it serves, with nobody left who would see that.
+    """
     parent = multiprocessing.parent_process()
     if sys.platform == "linux" and parent is not None:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent.pid:  # it died before
             sys.exit(1)
 

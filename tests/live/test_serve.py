@@ -49,7 +49,9 @@ def test_32_parallel_sign_ups_of_one_address_make_one_user(server: Server) -> No
     def sign_up(number: int) -> Answer:
         details = new_details(email="the-one@example.com", username=f"user-{number}")
         start.wait()
-        return server.call("POST", "/v1/users", details)
+        while (answer := server.call("POST", "/v1/users", details)).status == 503:
+            time.sleep(1)  # a slow machine has no place to hash for all at once
+        return answer
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(sign_up, range(32)))
