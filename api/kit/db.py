@@ -179,7 +179,7 @@ def _ping(dialect: sa.Dialect, connection: Any, record: Any, _proxy: object) -> 
     trip tells what. Whoever comes next does not have to find out again. A new one is taken as it is: of those
     that die at once the pool would try two, and raise what is no error of a database.
     """
-    if not record.info:
+    if "taken" not in record.info:
         record.info["taken"] = True
         return
     try:

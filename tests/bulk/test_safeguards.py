@@ -10,7 +10,7 @@ from flask import Flask
 from api.bulk import running
 from api.bulk.rows import ERRORS_PER_ROW
 from tests.bulk.conftest import NDJSON, Import, deliver_all, lines_of, row
-from tests.support.clients import PASSWORD, Person, new_person
+from tests.support.clients import PASSWORD, Person, client_of, new_person
 from tests.support.mail import Mailbox
 from tests.support.roles import new_holder, new_role
 
@@ -199,7 +199,7 @@ def test_an_import_that_somebody_deletes_while_it_is_sent_is_not_found(app: Flas
         deleted.append(admin.call("DELETE", f"/v1/user-imports/{job['id']}").status_code)
         yield b'{"username":"eve","email":"eve@example.com"}\n' * 40_000
 
-    answer = app.test_client().post(
+    answer = client_of(app).post(
         "/v1/user-imports",
         content_type=NDJSON,
         headers=admin.bearer,
