@@ -21,6 +21,7 @@ FLOORS = (
     "records",
     "rows",
     "claims",
+    "inserting",
     "storing",
     "running",
     "exporting",

@@ -17,6 +17,7 @@ from api.kit.validation import reference_token
 from api.users import identifiers
 from api.users.models import ACTIVE, DELETED, NO_PASSWORD, SUSPENDED
 from api.users.service import NOTHING_PENDING
+from api.users.standing import NOT_SUSPENDED
 from schemas.base import CANONICAL_UUID, UNKNOWN, Matching, Text
 from schemas.bulk import UserRow
 from schemas.messages import Message
@@ -103,7 +104,7 @@ def created(given: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     if given.get("status") == SUSPENDED:
         defaults["suspended_at"] = given.get("suspended_at", now)
     if given.get("status", ACTIVE) == ACTIVE:
-        defaults |= _NOT_SUSPENDED
+        defaults |= NOT_SUSPENDED
     return stored({**given, **defaults})
 
 
@@ -119,7 +120,7 @@ def updated(user: Mapping[str, Any], given: Mapping[str, Any], now: datetime) ->
     if changed["status"] == SUSPENDED:
         changed["suspended_at"] = changed["suspended_at"] or now
     elif changed["status"] == ACTIVE:
-        changed |= _NOT_SUSPENDED
+        changed |= NOT_SUSPENDED
     has_another_address = changed["email_key"] != user["email_key"]
     if has_another_address and "email_verified" not in given:
         changed["email_verified"] = False
@@ -128,7 +129,6 @@ def updated(user: Mapping[str, Any], given: Mapping[str, Any], now: datetime) ->
     return stored(changed)
 
 
-_NOT_SUSPENDED = dict.fromkeys(("suspended_at", "suspended_until", "suspension_reason"))
 _NOTHING: dict[str, Any] = {
     "id": None,
     "username": None,

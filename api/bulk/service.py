@@ -209,11 +209,10 @@ def _keep(import_id: UUID, pieces: Iterable[bytes]) -> int:
 
 def _keep_chunk(import_id: UUID, start: int, content: bytes) -> int:
     row = {"import_id": import_id, "start": start, "size": len(content), "content": closed(content)}
-    touched = sa.update(UserImport).where(UserImport.id == import_id)
+    touch = sa.update(UserImport).where(UserImport.id == import_id)
+    touch = touch.values(touched_at=clock.now(), bytes=start + len(content))
     with work.apart() as connection:
-        if not connection.execute(
-            touched.values(touched_at=clock.now(), bytes=start + len(content))
-        ).rowcount:
+        if connection.execute(touch).rowcount == 0:
             raise NotFound()  # somebody deleted it meanwhile
         connection.execute(sa.insert(ImportChunk), row)
     return len(content)

@@ -1,21 +1,20 @@
 """Rows of a batch become users: what clashes is found by one look, and all is written at once."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from api.bulk import claims
 from api.bulk.claims import KEYS
+from api.bulk.inserting import NAMES, TABLE, insert
 from api.bulk.models import UserImport
 from api.bulk.rows import UNKNOWN_ROLE, Refused, Row, created, error, updated
 from api.kit import clock
-from api.kit.db import UtcDateTime, among, db
+from api.kit.db import among, db
 from api.kit.problems import FieldError
 from api.kit.service import emit
 from api.users import roles
@@ -37,8 +36,6 @@ _TAKEN = {
     _LOOKS: ("username", USERNAME_TAKEN),
     "email_key": ("email", EMAIL_TAKEN),
 }
-_TABLE = cast("sa.Table", sa.inspect(User).local_table)
-_NAMES = {attribute.key: attribute.columns[0].name for attribute in sa.inspect(User).column_attrs}
 _COLUMNS = [attribute.columns[0].label(attribute.key) for attribute in sa.inspect(User).column_attrs]
 
 Columns = dict[str, Any]
@@ -89,11 +86,9 @@ def store(job: UserImport, rows: Sequence[Row]) -> Outcome:
 
 def _tell(job: UserImport, outcome: Outcome) -> None:
     emit(UsersImported(job.id, job.created_by, outcome.created, outcome.updated, outcome.changed))
-    for user_id, members in (dict.fromkeys(outcome.roles, frozenset[str]()) | outcome.changed).items():
-        if given := outcome.roles.get(user_id):
-            members |= {"roles"}
+    for user_id, members in outcome.changed.items():
         if members:
-            emit(UserImported(user_id, job.id, members, given))
+            emit(UserImported(user_id, job.id, members, outcome.roles.get(user_id)))
 
 
 def _store(job: UserImport, rows: Sequence[Row]) -> Outcome:
@@ -196,7 +191,7 @@ class _Plan:
         self._note(user)
         self.outcome.created += 1
         if user["roles"]:
-            self.outcome.roles[user["id"]] = user["roles"]
+            self._tell_of(user, frozenset({"roles"}))
 
     def _update(self, row: Row, clashes: Mapping[str, Columns]) -> None:
         ids = {user["id"] for user in clashes.values()}
@@ -219,9 +214,12 @@ class _Plan:
         self._keep(changed)
         self.outcome.updated += 1
         names = frozenset(name for name, value in changed.items() if user[name] != value) - _FOLLOWING
-        self.outcome.note(changed["id"], names)
+        self._tell_of(changed, names)
+
+    def _tell_of(self, user: Columns, names: frozenset[str]) -> None:
+        self.outcome.note(user["id"], names)
         if "roles" in names:
-            self.outcome.roles[changed["id"]] = changed["roles"]
+            self.outcome.roles[user["id"]] = user["roles"]
 
     def _keep(self, changed: Columns) -> None:
         if changed["id"] in self._new:
@@ -256,62 +254,8 @@ def _bound(user: Columns) -> Columns:
     return {f"new_{key}": value for key, value in user.items()}
 
 
-_ORDER = {column.name: number for number, column in enumerate(_TABLE.c)}
 _UPDATE = (
-    sa.update(_TABLE)
-    .where(_TABLE.c.id == sa.bindparam("new_id"))
-    .values({name: sa.bindparam(f"new_{key}") for key, name in _NAMES.items() if key != "id"})
+    sa.update(TABLE)
+    .where(TABLE.c.id == sa.bindparam("new_id"))
+    .values({name: sa.bindparam(f"new_{key}") for key, name in NAMES.items() if key != "id"})
 )
-
-
-def insert(users: Sequence[Columns]) -> None:
-    """Insert users by the quickest way that the database has: COPY, or executemany on SQLite.
-
-    Its index of trigrams (migration 0012) takes them quickest in its order.
-    """
-    users = sorted(users, key=itemgetter("created_at"), reverse=True)
-    connection = db.session.connection()
-    driver: Any = connection.connection.driver_connection
-    names = sorted(users[0], key=lambda name: _ORDER[_NAMES[name]])
-    writers = [_writer(_TABLE.c[_NAMES[name]].type, connection.dialect.name) for name in names]
-    columns = [_NAMES[name] for name in names]
-    rows = (_written(user, names, writers) for user in users)
-    if connection.dialect.name == "sqlite":
-        statement = sa.insert(_TABLE).values(dict.fromkeys(columns))
-        driver.executemany(str(statement.compile(dialect=connection.dialect)), rows)
-        return
-    from psycopg import sql  # who has no PostgreSQL does not pay for the import
-
-    table, listed = sql.Identifier(_TABLE.name), sql.SQL(", ").join(map(sql.Identifier, columns))
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, listed)) as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)
-
-
-Writer = Callable[[Any], Any]
-
-
-def _written(user: Columns, names: Sequence[str], writers: Sequence[Writer | None]) -> list[Any]:
-    return [
-        value if write is None or value is None else write(value)
-        for value, write in zip([user[name] for name in names], writers, strict=True)
-    ]
-
-
-def _writer(kind: sa.types.TypeEngine[Any], dialect: str) -> Writer | None:
-    """Return what turns a value of a column into one that the driver takes; None when nothing need be."""
-    if isinstance(kind, sa.JSON):
-        return lambda value: orjson.dumps(value).decode() if value else _EMPTY[type(value)]
-    if dialect != "sqlite":
-        return None
-    if isinstance(kind, sa.Uuid):
-        return lambda value: value.hex
-    if isinstance(kind, UtcDateTime):
-        return lambda value: value.isoformat(" ", "microseconds")[:26]  # less the offset of UTC
-    return None
-
-
-_EMPTY: dict[type, str] = {dict: "{}", list: "[]"}

@@ -101,7 +101,7 @@ class UsersImported(Event):
     """Rows of a file became users, or changed them.
 
     `by` is the user who brought the file, None for the command line; `changed` has of users who were there
-    before the columns that are other now.
+    before the columns that are other now, and of new ones the roles, if they have some.
     """
 
     actions = ("users_imported",)

@@ -21,7 +21,7 @@ from api.users.service import apply, etag, get, locked, require_power
 from schemas.messages import Message, Phrase
 from schemas.users import ROLES_MAXIMUM
 
-_NOT_SUSPENDED: Mapping[str, Any] = {
+NOT_SUSPENDED: Mapping[str, Any] = {
     "status": ACTIVE,
     "suspended_at": None,
     "suspended_until": None,
@@ -198,7 +198,7 @@ def has_ended_suspensions() -> bool:
 def lift_ended() -> bool:
     """Lift some suspensions whose end has come, and tell whether there were any."""
     lifted = _ended().limit(_BATCH).with_for_update(skip_locked=True)
-    change = sa.update(User).where(User.id.in_(lifted)).values(**_NOT_SUSPENDED)
+    change = sa.update(User).where(User.id.in_(lifted)).values(**NOT_SUSPENDED)
     change = change.values(updated_at=clock.now(), version=User.version + 1).returning(User.id)
     ids = db.session.scalars(change.execution_options(synchronize_session=False)).all()
     for user_id in ids:
@@ -230,7 +230,7 @@ def _assign(user: User, names: list[str]) -> None:
 
 
 def _lift(user: User) -> None:
-    apply(user, _NOT_SUSPENDED)
+    apply(user, NOT_SUSPENDED)
     emit(SuspensionLifted(user.id))
 
 
