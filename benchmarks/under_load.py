@@ -58,7 +58,7 @@ CROWDS = (
     Crowd("nobody", lambda *_: nullcontext()),
     Crowd(f"{SLOW} slow bodies", lambda server, _: slowly(server, BODY)),
     Crowd(f"{SLOW} slow headers", lambda server, _: slowly(server, HEADERS)),
-    Crowd(f"{IDLE:,} idle connections", lambda server, _: idle(server, LIVE, IDLE), lasts=1.0),
+    Crowd(f"{IDLE:,} idle connections", lambda server, _: idle(server, LIVE, IDLE), lasts=0.5),
     Crowd(f"{FLOOD} connections that sign in", signing_in),
 )
 
