@@ -1,6 +1,8 @@
 """Fixtures: a service on each database, the people who use it, servers; and the contract's ledger."""
 
+import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from api.app import create_app
 from api.kit.db import db, dispose
 from api.kit.hashing import Hasher
 from api.sessions.keys import keyring
-from tests.support import databases
+from tests.support import databases, durations, requirements
 from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.contract import SEEN, Contract
 from tests.support.mail import Mailbox
@@ -54,22 +56,35 @@ def lasting() -> Iterator[Lasting]:
         yield Lasting(stack)
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
-def database(
-    request: pytest.FixtureRequest, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """The URL of a migrated database: every test that uses it runs on SQLite and on PostgreSQL."""
-    kind: str = request.param
-    return lasting.once("url", kind, lambda: databases.fresh(kind, tmp_path_factory.mktemp("database")))
+@pytest.fixture(scope="session", params=databases.EACH)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database: a test that uses one runs on SQLite and on PostgreSQL, unless a mark chooses."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def database(database_kind: str, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a migrated database whose signing keys never change."""
+    return lasting.once("url", database_kind, lambda: _shared_database(database_kind, tmp_path_factory))
+
+
+@contextmanager
+def _shared_database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with databases.fresh(kind, tmp_path_factory.mktemp("database")) as url:
+        with _app(production(url, tmp_path_factory)) as app, app.app_context():
+            keyring().published()  # makes the first key
+            databases.freeze(db.engine, "signing_keys")
+        yield url
 
 
 @pytest.fixture(scope="session")
 def environ(database: str, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables of a production service on the database."""
-    return lasting.once("environ", database, lambda: nullcontext(_production(database, tmp_path_factory)))
+    return lasting.once("environ", database, lambda: nullcontext(production(database, tmp_path_factory)))
 
 
-def _production(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def production(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "TESSERA_ENV": "production",
         "TESSERA_SECRET_KEY": SECRET,
@@ -109,11 +124,12 @@ def hashing_cheaply(app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Fla
 def app(shared_app: Flask) -> Iterator[Flask]:
     """The service with the settings of production; its tables are empty.
 
-    Another service on the database may have gone through years meanwhile, at whose end our key was dead.
+    What a test puts into its extensions is taken out afterwards.
     """
-    with shared_app.app_context():
-        keyring().forget()
+    extensions = dict(shared_app.extensions)
     yield shared_app
+    shared_app.extensions.clear()
+    shared_app.extensions.update(extensions)
     with shared_app.app_context():
         databases.wipe(db.engine)
 
@@ -161,6 +177,44 @@ def make_app(app: Flask, environ: dict[str, str]) -> Iterator[MakeApp]:
 
 
 @pytest.fixture(scope="session")
+def isolated_environ(
+    database_kind: str, lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The variables of a production service on a database that only `make_isolated` uses."""
+    return lasting.once("isolated environ", database_kind, lambda: _isolated(database_kind, tmp_path_factory))
+
+
+@contextmanager
+def _isolated(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with databases.fresh(kind, tmp_path_factory.mktemp("isolated")) as url:
+        yield production(url, tmp_path_factory)
+
+
+@pytest.fixture
+def make_isolated(
+    isolated_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeApp]:
+    """Makes services on a database without a row, to rotate, retire and outlive its signing keys.
+
+    Each is as in a process of its own, and hashes cheaply.
+    """
+    with ExitStack() as stack:
+
+        def make(**settings: str) -> Flask:
+            changed = {f"TESSERA_{name}": value for name, value in settings.items()}
+            app = hashing_cheaply(stack.enter_context(_app(isolated_environ | changed)), tmp_path_factory)
+            stack.callback(_empty, app)
+            return app
+
+        yield make
+
+
+def _empty(app: Flask) -> None:
+    with app.app_context():
+        databases.wipe(db.engine, keys=True)
+
+
+@pytest.fixture(scope="session")
 def shared_server(
     database: str, environ: dict[str, str], lasting: Lasting, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
@@ -186,8 +240,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FromBothEnds
     return FromBothEnds(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `database("sqlite")` on that kind of database alone."""
+    mark = metafunc.definition.get_closest_marker("database")
+    if mark and "database_kind" in metafunc.fixturenames:
+        chosen = [databases.parameter_of(kind) for kind in mark.args]
+        metafunc.definition.add_marker(pytest.mark.parametrize("database_kind", chosen, indirect=True))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[_LEFT_OUT] = requirements.leave_out(config, items)
     if hasattr(config, "workerinput"):
         items[:] = busy_first(items)
 
@@ -211,26 +275,43 @@ def _is_whole_run(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker process has seen."""
+    """Take over what a worker process has seen, and what it left out: each leaves out the same."""
     SEEN.update((operation, status) for operation, status in node.workeroutput.get("seen", ()))
+    node.config.stash[_LEFT_OUT] = Counter(node.workeroutput.get("left_out", {}))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a whole run in which a declared answer was never seen."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["seen"] = sorted(SEEN)
-    elif exitstatus == 0 and _is_whole_run(session.config):
-        session.config.stash[_UNSEEN] = sorted(_declared() - SEEN)
-        if session.config.stash[_UNSEEN]:
+    """Pass what a worker has seen to the run; fail the run for what it must not be without."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["seen"] = sorted(SEEN)
+        config.workeroutput["left_out"] = dict(config.stash.get(_LEFT_OUT, {}))
+    elif exitstatus == 0:
+        config.stash[_FAULTS] = _faults(config)
+        if config.stash[_FAULTS]:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def _faults(config: pytest.Config) -> list[str]:
+    """Return what is wrong with a run in which every test passed."""
+    unseen = _declared() - SEEN if _is_whole_run(config) else ()
+    faults = [f"openapi.yaml declares {name} -> {status}; no test saw it" for name, status in sorted(unseen)]
+    if not os.environ.get("CI"):
+        return faults
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [
+        f"CI skips nothing, but it skipped {report.nodeid}" for report in reporter.stats.get("skipped", ())
+    ]
+    return faults + skipped + durations.faults(reporter)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for operation, status in config.stash.get(_UNSEEN, []):
-        terminalreporter.write_line(
-            f"openapi.yaml declares {operation} -> {status}; no test saw it", red=True
-        )
+    for fault in config.stash.get(_FAULTS, []):
+        terminalreporter.write_line(fault, red=True)
+    if left_out := config.stash.get(_LEFT_OUT, None):
+        terminalreporter.write_line(requirements.summary(left_out), yellow=True)
 
 
-_UNSEEN = pytest.StashKey[list[tuple[str, int]]]()
+_FAULTS = pytest.StashKey[list[str]]()
+_LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -30,9 +30,9 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"TESSERA_DATA_DIR": str(tmp_path / "data")}
 
 
-@pytest.fixture(params=databases.KINDS)
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with databases.fresh(request.param, tmp_path, migrated=False) as url:
+@pytest.fixture
+def empty_database(database_kind: str, tmp_path: Path) -> Iterator[str]:
+    with databases.fresh(database_kind, tmp_path, migrated=False) as url:
         yield url
 
 

@@ -28,13 +28,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=databases.KINDS)
+@pytest.fixture(scope="module")
 def variables(
-    request: pytest.FixtureRequest, installed: Path, tmp_path_factory: pytest.TempPathFactory
+    database_kind: str, installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
     """The variables of a service that finds the package, on a database that `tessera` has migrated."""
     folder = tmp_path_factory.mktemp("data")
-    with databases.fresh(request.param, folder, migrated=False) as url:
+    with databases.fresh(database_kind, folder, migrated=False) as url:
         found = _variables(installed, folder) | {"TESSERA_DATABASE_URL": url}
         assert run(["migrate"], found).returncode == 0
         yield found

@@ -4,23 +4,21 @@ from flask import Flask
 
 from tests.audit.trail import entries, only
 from tests.conftest import MakeApp
-from tests.sessions.conftest import environ_apart as environ_apart
-from tests.sessions.conftest import make_apart as make_apart
 from tests.support.clients import new_person
 from tests.support.commands import tessera_of
 from tests.support.signing import published_kids
 
 
-def test_the_first_key_is_made_by_the_service_whoever_asks(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_the_first_key_is_made_by_the_service_whoever_asks(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     new_person(app)
     made = only(app, "signing_key_made")
     assert (made.actor_kind, made.actor_id, made.ip) == ("service", None, None)
     assert made.details == {"kid": published_kids(app)[0]}
 
 
-def test_keys_are_rotated_and_retired_by_the_command_line(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_keys_are_rotated_and_retired_by_the_command_line(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     [first] = published_kids(app)
     assert tessera_of(app, "key", "rotate").code == 0
     assert tessera_of(app, "key", "retire", first).code == 0

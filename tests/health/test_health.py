@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from flask import Flask
 
 from api.app import create_app
@@ -23,9 +22,8 @@ def test_a_migrated_service_is_alive_and_ready(client: ContractClient) -> None:
     assert client.get("/health/ready").get_json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("kind", databases.KINDS)
-def test_before_the_migrations_it_is_alive_and_not_ready(kind: str, tmp_path: Path) -> None:
-    with databases.fresh(kind, tmp_path, migrated=False) as url:
+def test_before_the_migrations_it_is_alive_and_not_ready(database_kind: str, tmp_path: Path) -> None:
+    with databases.fresh(database_kind, tmp_path, migrated=False) as url:
         app, client = _client(url, tmp_path)
         assert client.get("/health/live").status_code == 200
         answer = client.get("/health/ready")

@@ -13,6 +13,7 @@ from api.kit.chores import Chores
 from api.kit.db import db
 from api.kit.feature import Chore, Feature
 from api.kit.outbox import Courier
+from tests.support import databases
 
 
 def feature(*found: Chore) -> Feature:
@@ -83,11 +84,9 @@ def test_one_that_fails_is_undone_and_stops_no_other(app: Flask) -> None:
         assert db.session.scalar(sa.text("SELECT count(*) FROM roles")) == 0
 
 
+@databases.ON_POSTGRESQL
 def test_while_one_does_it_the_others_leave_it(app: Flask) -> None:
     """On SQLite they take turns instead: there the second one comes when the first has ended."""
-    with app.app_context():
-        if db.engine.dialect.name != "postgresql":
-            pytest.skip("SQLite has one writer")
     begun, go_on, done = threading.Event(), threading.Event(), []
 
     def slow() -> bool:

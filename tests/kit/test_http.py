@@ -694,13 +694,11 @@ RUN = """
 """
 
 
-@pytest.fixture(scope="module", params=databases.KINDS)
-def logged(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def logged(database_kind: str, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """A process that served some requests with secrets and some hostile ones; its log is its stderr."""
     folder = tmp_path_factory.mktemp("log")
-    with databases.fresh(request.param, folder) as url:
+    with databases.fresh(database_kind, folder) as url:
         return subprocess.run(
             [sys.executable, "-c", textwrap.dedent(RUN)],
             cwd=ROOT,

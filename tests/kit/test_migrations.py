@@ -25,10 +25,10 @@ from tests.support import databases
 from tests.support.servers import run
 
 
-@pytest.fixture(params=databases.KINDS)
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.URL]:
+@pytest.fixture
+def empty(database_kind: str, tmp_path: Path) -> Iterator[sa.URL]:
     """The URL of a database without a table."""
-    with databases.fresh(request.param, tmp_path, migrated=False) as url:
+    with databases.fresh(database_kind, tmp_path, migrated=False) as url:
         yield sa.make_url(databases.driver_url(url))
 
 
@@ -247,9 +247,8 @@ def test_the_tenth_one_lets_users_of_before_be_found(engine: sa.Engine) -> None:
             assert connection.scalar(found_by_index) == 111
 
 
+@databases.ON_SQLITE
 def test_the_twelfth_one_numbers_users_of_before_as_it_does_new_ones(engine: sa.Engine) -> None:
-    if engine.dialect.name != "sqlite":
-        pytest.skip("SQLite's own")
     prepare(engine)
     with _users_of_before(engine, ["Zo\u00eb", "Mina", "Li"]) as connection:
         upgrade_to(configuration(OWN, connection), "0012")
@@ -275,10 +274,9 @@ def test_the_tenth_one_ends_no_session_there_and_back(engine: sa.Engine) -> None
         assert _kept(connection) == before
 
 
+@databases.ON_POSTGRESQL
 def test_the_tenth_one_says_what_to_do_where_it_may_not_create_the_extension(empty: sa.URL) -> None:
     """A database that is another's: its role may make tables and no extension."""
-    if empty.get_backend_name() != "postgresql":
-        pytest.skip("an extension of PostgreSQL")
     role = f"tessera_test_{token_hex(4)}"
     administrator = sa.create_engine(empty, isolation_level="AUTOCOMMIT")
     with administrator.connect() as connection:

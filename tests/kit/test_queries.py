@@ -15,6 +15,7 @@ from flask import Flask
 from api.kit.db import READING, db, dispose
 from api.kit.queries import Query
 from api.users.models import User
+from tests.support import databases
 from tests.support.clients import Person, client_of
 from tests.support.watching import connections_in_use, in_parallel, set_user, statements
 
@@ -77,12 +78,9 @@ def test_its_connections_are_given_back(app: Flask, mina: Person) -> None:
     assert connections_in_use(app) == 0
 
 
+@databases.ON_POSTGRESQL
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("PATCH", {"display_name": "Mina"})])
-def test_connections_that_died_are_no_refusal(
-    app: Flask, mina: Person, database: str, method: str, body: Any
-) -> None:
-    if not database.startswith("postgresql"):
-        pytest.skip("SQLite has no connections to lose")
+def test_connections_that_died_are_no_refusal(app: Flask, mina: Person, method: str, body: Any) -> None:
     in_parallel(4, lambda _: client_of(app).get("/v1/users/me", headers=mina.bearer))
     with app.app_context(), db.engine.connect() as connection:
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
@@ -114,9 +112,8 @@ def dying_connections(app: Flask) -> Iterator[None]:
             sa.event.remove(engine.pool, "connect", end)
 
 
-def test_a_server_that_ends_whoever_comes_is_away(app: Flask, mina: Person, database: str) -> None:
-    if not database.startswith("postgresql"):
-        pytest.skip("SQLite has no connections to lose")
+@databases.ON_POSTGRESQL
+def test_a_server_that_ends_whoever_comes_is_away(app: Flask, mina: Person) -> None:
     courier = app.extensions["tessera.courier"]
     working = threading.Thread(target=courier.run)
     with dying_connections(app):
@@ -130,9 +127,8 @@ def test_a_server_that_ends_whoever_comes_is_away(app: Flask, mina: Person, data
     working.join()
 
 
-def test_a_column_of_another_type_is_no_fault_of_the_service(app: Flask, mina: Person, database: str) -> None:
-    if not database.startswith("postgresql"):
-        pytest.skip("SQLite prepares a statement anew by itself")
+@databases.ON_POSTGRESQL  # SQLite prepares a statement anew by itself
+def test_a_column_of_another_type_is_no_fault_of_the_service(app: Flask, mina: Person) -> None:
     for _ in range(8):  # psycopg prepares what comes for the sixth time
         assert mina.call("GET", "/v1/users/me").status_code == 200
         assert mina.call("PATCH", "/v1/users/me", {"display_name": "Mina"}).status_code == 200

@@ -16,7 +16,7 @@ from api.kit.feature import Feature, selected
 from api.kit.secrets import Seal, derive, kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, some_of, text, words
 from tests.conftest import SECRET, MakeApp
-from tests.support.clients import Person, client_of, contract_of
+from tests.support.clients import Person, client_of, contract_of, new_person
 from tests.support.servers import ROOT
 
 NEW = "1d7e0b52c8f3496ab0e5d4c3f2a19087"
@@ -448,36 +448,42 @@ def test_a_key_is_the_same_each_time() -> None:
     assert derive(SECRET, "a", 40) == derive(SECRET, "a", 40)
 
 
-def test_an_access_token_is_good_as_long_as_a_secret_opens_its_key(mina: Person, make_app: MakeApp) -> None:
+def test_an_access_token_is_good_as_long_as_a_secret_opens_its_key(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
     statuses = [
-        client_of(make_app(SECRET_KEY=keys)).get("/v1/users/me", headers=mina.bearer).status_code
+        client_of(make_isolated(SECRET_KEY=keys)).get("/v1/users/me", headers=mina.bearer).status_code
         for keys in (NEW, f"{NEW},{SECRET}", NEW)
     ]
     assert statuses == [401, 200, 401]
 
 
-def test_a_refresh_token_outlives_a_rotation(mina: Person, make_app: MakeApp) -> None:
-    rotated = client_of(make_app(SECRET_KEY=f"{NEW},{SECRET}"))
+def test_a_refresh_token_outlives_a_rotation(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
+    rotated = client_of(make_isolated(SECRET_KEY=f"{NEW},{SECRET}"))
     body = {"refresh_token": mina.tokens["refresh_token"]}
     response = rotated.post("/v1/sessions/refresh", json=body)
     assert response.status_code == 200
     assert Person(rotated, mina.user, response.get_json()).refresh().status_code == 200
 
 
-def test_a_refresh_token_ends_with_its_secret(mina: Person, make_app: MakeApp) -> None:
+def test_a_refresh_token_ends_with_its_secret(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
     body = {"refresh_token": mina.tokens["refresh_token"]}
-    response = client_of(make_app(SECRET_KEY=NEW)).post("/v1/sessions/refresh", json=body)
+    response = client_of(make_isolated(SECRET_KEY=NEW)).post("/v1/sessions/refresh", json=body)
     assert (response.status_code, response.get_json(force=True)["code"]) == (401, "invalid_refresh_token")
 
 
 def test_a_cursor_outlives_a_rotation_and_not_the_end_of_its_secret(
-    admin: Person, mina: Person, make_app: MakeApp
+    make_isolated: MakeApp,
 ) -> None:
+    app = make_isolated()
+    admin = new_person(app, admin=True)
+    new_person(app)
     cursor = admin.call("GET", "/v1/users?limit=1").get_json()["next_cursor"]
-    rotated = client_of(make_app(SECRET_KEY=f"{NEW},{SECRET}"))
+    rotated = client_of(make_isolated(SECRET_KEY=f"{NEW},{SECRET}"))
     path = f"/v1/users?limit=1&cursor={cursor}"
     assert rotated.get(path, headers=admin.bearer).status_code == 200
-    dropped = client_of(make_app(SECRET_KEY=NEW))
+    dropped = client_of(make_isolated(SECRET_KEY=NEW))
     later = Person(dropped, admin.user)
     later.tokens = later.sign_in()
     assert later.call("GET", path).status_code == 422

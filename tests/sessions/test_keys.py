@@ -62,35 +62,35 @@ def renew(person: Person) -> str:
 # The first key
 
 
-def test_a_service_makes_its_first_key_when_it_needs_one(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_a_service_makes_its_first_key_when_it_needs_one(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     assert stored_keys(app) == []
     assert published_kids(app) == [row.kid for row in stored_keys(app)]
     assert len(stored_keys(app)) == 1
 
 
-def test_the_first_key_signs_at_once(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_the_first_key_signs_at_once(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     assert [kid_of(new_person(app).tokens["access_token"])] == published_kids(app)
 
 
-def test_a_service_that_starts_again_keeps_its_key(make_apart: MakeApp) -> None:
-    assert published_kids(make_apart()) == published_kids(make_apart())
+def test_a_service_that_starts_again_keeps_its_key(make_isolated: MakeApp) -> None:
+    assert published_kids(make_isolated()) == published_kids(make_isolated())
 
 
-def test_a_token_of_one_service_is_good_at_another_on_the_same_database(make_apart: MakeApp) -> None:
-    person = new_person(make_apart())
-    assert status(make_apart(), person) == 200
+def test_a_token_of_one_service_is_good_at_another_on_the_same_database(make_isolated: MakeApp) -> None:
+    person = new_person(make_isolated())
+    assert status(make_isolated(), person) == 200
 
 
-def test_services_that_make_the_first_key_at_once_have_the_same_one(make_apart: MakeApp) -> None:
-    apps = [make_apart() for _ in range(4)]
+def test_services_that_make_the_first_key_at_once_have_the_same_one(make_isolated: MakeApp) -> None:
+    apps = [make_isolated() for _ in range(4)]
     seen = in_parallel(4, lambda number: signing_key(apps[number]).kid)
     assert seen == [row.kid for row in stored_keys(apps[0])] * 4
 
 
-def test_of_keys_that_are_made_at_once_one_stays(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_of_keys_that_are_made_at_once_one_stays(make_isolated: MakeApp) -> None:
+    app = make_isolated()
 
     def make(_: int) -> None:
         with app.app_context():
@@ -103,8 +103,8 @@ def test_of_keys_that_are_made_at_once_one_stays(make_apart: MakeApp) -> None:
 # At rest
 
 
-def test_the_private_key_is_stored_sealed(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_the_private_key_is_stored_sealed(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     private = signing_key(app).private
     [row] = stored_keys(app)
     kept = row.private_key.encode()
@@ -113,8 +113,8 @@ def test_the_private_key_is_stored_sealed(make_apart: MakeApp) -> None:
         assert readable not in base64.urlsafe_b64decode(kept)
 
 
-def test_the_stored_key_is_opened_by_the_secret(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_the_stored_key_is_opened_by_the_secret(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     kid = signing_key(app).kid
     opened = Seal([derive(SECRET, "signing-key")]).open(stored_keys(app)[0].private_key)
     key = serialization.load_der_private_key(opened, None)
@@ -127,15 +127,15 @@ def test_the_stored_key_is_opened_by_the_secret(make_apart: MakeApp) -> None:
     ("secret", "purpose"),
     [(OTHER_SECRET, "signing-key"), (SECRET, "refresh-token"), (SECRET, "cursor"), (SECRET, "")],
 )
-def test_the_stored_key_is_opened_by_nothing_else(make_apart: MakeApp, secret: str, purpose: str) -> None:
-    app = make_apart()
+def test_the_stored_key_is_opened_by_nothing_else(make_isolated: MakeApp, secret: str, purpose: str) -> None:
+    app = make_isolated()
     signing_key(app)
     with pytest.raises(ValueError, match="not sealed"):
         Seal([derive(secret, purpose)]).open(stored_keys(app)[0].private_key)
 
 
-def test_a_key_of_another_secret_is_left_alone_and_a_new_one_is_made(make_apart: MakeApp) -> None:
-    one, other = make_apart(), make_apart(SECRET_KEY=OTHER_SECRET)
+def test_a_key_of_another_secret_is_left_alone_and_a_new_one_is_made(make_isolated: MakeApp) -> None:
+    one, other = make_isolated(), make_isolated(SECRET_KEY=OTHER_SECRET)
     [of_one] = published_kids(one)
     sealed = stored_keys(one)[0].private_key
     [of_other] = published_kids(other)
@@ -143,29 +143,29 @@ def test_a_key_of_another_secret_is_left_alone_and_a_new_one_is_made(make_apart:
     assert stored_keys(one)[1].private_key == sealed
 
 
-def test_a_key_that_is_sealed_under_the_name_of_another_is_not_used(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_a_key_that_is_sealed_under_the_name_of_another_is_not_used(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     kid = signing_key(app).kid
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(sa.text("UPDATE signing_keys SET kid = 'another'"))
-    assert set(published_kids(make_apart())).isdisjoint({kid, "another"})
+    assert set(published_kids(make_isolated())).isdisjoint({kid, "another"})
 
 
-def test_a_key_that_is_not_ours_to_read_is_no_fault(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_a_key_that_is_not_ours_to_read_is_no_fault(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     signing_key(app)
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(sa.text("UPDATE signing_keys SET private_key = 'nonsense'"))
-    assert len(published_kids(make_apart())) == 1
+    assert len(published_kids(make_isolated())) == 1
 
 
 # Rotation
 
 
-def test_a_new_key_is_published_at_once(make_apart: MakeApp, clock: time_machine.Traveller) -> None:
-    app = make_apart()
+def test_a_new_key_is_published_at_once(make_isolated: MakeApp, clock: time_machine.Traveller) -> None:
+    app = make_isolated()
     [old] = published_kids(app)
-    new = rotate(make_apart())
+    new = rotate(make_isolated())
     clock.shift(RELOAD)
     assert published_kids(app) == [new, old]
 
@@ -182,12 +182,16 @@ TIMES = pytest.mark.parametrize(
 
 @TIMES
 def test_a_new_key_signs_once_everybody_has_read_it(
-    make_apart: MakeApp, clock: time_machine.Traveller, settings: dict[str, str], lead: int, aftermath: int
+    make_isolated: MakeApp,
+    clock: time_machine.Traveller,
+    settings: dict[str, str],
+    lead: int,
+    aftermath: int,
 ) -> None:
-    app = make_apart(**settings)
+    app = make_isolated(**settings)
     person = new_person(app)
     [old] = published_kids(app)
-    new = rotate(make_apart(**settings))
+    new = rotate(make_isolated(**settings))
     clock.shift(lead - 1)
     assert renew(person) == old
     clock.shift(1)
@@ -196,11 +200,15 @@ def test_a_new_key_signs_once_everybody_has_read_it(
 
 @TIMES
 def test_an_old_key_is_gone_once_its_last_token_has_died(
-    make_apart: MakeApp, clock: time_machine.Traveller, settings: dict[str, str], lead: int, aftermath: int
+    make_isolated: MakeApp,
+    clock: time_machine.Traveller,
+    settings: dict[str, str],
+    lead: int,
+    aftermath: int,
 ) -> None:
-    app = make_apart(**settings)
+    app = make_isolated(**settings)
     [old] = published_kids(app)
-    new = rotate(make_apart(**settings))
+    new = rotate(make_isolated(**settings))
     clock.shift(lead + aftermath - 1)
     assert published_kids(app) == [new, old]
     clock.shift(1)
@@ -211,25 +219,25 @@ def test_an_old_key_is_gone_once_its_last_token_has_died(
 
 
 def test_the_last_token_of_an_old_key_is_good_to_its_end(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
-    rotate(make_apart())
+    rotate(make_isolated())
     clock.shift(LEAD - 1)
     old = renew(person)
     expires_in = person.tokens["expires_in"]
     clock.shift(expires_in + 29)  # within the difference of clocks
     assert old in published_kids(app)
-    assert [status(one, person) for one in (app, make_apart())] == [200, 200]
+    assert [status(one, person) for one in (app, make_isolated())] == [200, 200]
     clock.shift(1)
     assert status(app, person) == 401
 
 
 def test_no_token_dies_before_its_time_while_keys_rotate(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    apps = [make_apart(), make_apart()]
+    apps = [make_isolated(), make_isolated()]
     person = new_person(apps[0])
     held: list[tuple[str, int]] = []
     for now in range(0, 3600, 300):
@@ -246,22 +254,22 @@ def test_no_token_dies_before_its_time_while_keys_rotate(
 
 
 def test_who_keeps_the_key_set_as_long_as_allowed_knows_every_key_that_signs(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart(CLOCK_SKEW_SECONDS="0")
+    app = make_isolated(CLOCK_SKEW_SECONDS="0")
     person = new_person(app)
     for at in range(0, 1200, 100):
         if at % 300 == 0:
             kept = published_kids(app)  # and now for 300 seconds
         if at % 400 == 0:
-            rotate(make_apart(CLOCK_SKEW_SECONDS="0"))
+            rotate(make_isolated(CLOCK_SKEW_SECONDS="0"))
         clock.shift(99)
         assert renew(person) in kept, at
         clock.shift(1)
 
 
-def test_a_key_gets_a_successor_by_age(make_apart: MakeApp, clock: time_machine.Traveller) -> None:
-    app = make_apart(SIGNING_KEY_DAYS="1")
+def test_a_key_gets_a_successor_by_age(make_isolated: MakeApp, clock: time_machine.Traveller) -> None:
+    app = make_isolated(SIGNING_KEY_DAYS="1")
     person = new_person(app)
     clock.shift(DAY - RELOAD)
     [old] = published_kids(app)
@@ -274,9 +282,9 @@ def test_a_key_gets_a_successor_by_age(make_apart: MakeApp, clock: time_machine.
 
 
 def test_services_that_notice_the_age_at_once_make_one_successor(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    apps = [make_apart(SIGNING_KEY_DAYS="1") for _ in range(4)]
+    apps = [make_isolated(SIGNING_KEY_DAYS="1") for _ in range(4)]
     for app in apps:
         signing_key(app)
     clock.shift(DAY)
@@ -284,8 +292,8 @@ def test_services_that_notice_the_age_at_once_make_one_successor(
     assert [row.number for row in stored_keys(apps[0])] == [2, 1]
 
 
-def test_a_successor_by_age_is_made_once(make_apart: MakeApp, clock: time_machine.Traveller) -> None:
-    app = make_apart(SIGNING_KEY_DAYS="1")
+def test_a_successor_by_age_is_made_once(make_isolated: MakeApp, clock: time_machine.Traveller) -> None:
+    app = make_isolated(SIGNING_KEY_DAYS="1")
     signing_key(app)
     clock.shift(DAY)
     for _ in range(3):
@@ -295,18 +303,18 @@ def test_a_successor_by_age_is_made_once(make_apart: MakeApp, clock: time_machin
 
 
 def test_a_service_that_rested_for_years_starts_again(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     signing_key(app)
     clock.shift(900 * DAY)
-    person = new_person(make_apart())
+    person = new_person(make_isolated())
     assert status(app, person) == 200
 
 
-def test_a_clock_that_goes_back_ends_no_key(make_apart: MakeApp, clock: time_machine.Traveller) -> None:
+def test_a_clock_that_goes_back_ends_no_key(make_isolated: MakeApp, clock: time_machine.Traveller) -> None:
     clock.shift(3600)
-    app = make_apart()
+    app = make_isolated()
     [kid] = published_kids(app)
     clock.shift(-3600)
     assert published_kids(app) == [kid]
@@ -317,53 +325,53 @@ def test_a_clock_that_goes_back_ends_no_key(make_apart: MakeApp, clock: time_mac
 
 
 def test_the_tokens_of_a_retired_key_are_refused_within_two_seconds(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     assert status(app, person) == 200  # so that its signature is known to be good
-    assert retire(make_apart(), signing_key(app).kid)
+    assert retire(make_isolated(), signing_key(app).kid)
     clock.shift(RELOAD)
     answer = person.call("GET", ME)
     assert (answer.status_code, answer.get_json()["code"]) == (401, "invalid_token")
 
 
 def test_the_tokens_of_a_retired_key_are_not_read_for_the_first_time_either(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
-    retire(make_apart(), signing_key(app).kid)
-    assert status(make_apart(), person) == 401
+    retire(make_isolated(), signing_key(app).kid)
+    assert status(make_isolated(), person) == 401
 
 
 def test_a_refresh_after_a_retirement_gives_a_good_token(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     kid = signing_key(app).kid
-    retire(make_apart(), kid)
+    retire(make_isolated(), kid)
     clock.shift(RELOAD)
     assert renew(person) != kid
-    assert [status(one, person) for one in (app, make_apart())] == [200, 200]
+    assert [status(one, person) for one in (app, make_isolated())] == [200, 200]
 
 
 def test_a_retired_key_leaves_the_key_set_and_the_table(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     kid = signing_key(app).kid
-    retire(make_apart(), kid)
+    retire(make_isolated(), kid)
     clock.shift(RELOAD)
     assert kid not in published_kids(app)
     assert kid not in {row.kid for row in stored_keys(app)}
 
 
 def test_retiring_a_key_that_does_not_sign_yet_keeps_the_one_that_does(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     [old] = published_kids(app)
     retire(app, rotate(app))
@@ -374,9 +382,9 @@ def test_retiring_a_key_that_does_not_sign_yet_keeps_the_one_that_does(
 
 
 def test_the_key_that_signs_outlives_a_successor_that_was_retired(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     retire(app, rotate(app))
     clock.shift(LEAD + AFTERMATH - 10)
@@ -386,9 +394,9 @@ def test_the_key_that_signs_outlives_a_successor_that_was_retired(
 
 
 def test_retiring_a_key_that_signs_no_more_keeps_the_one_that_does(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     [old] = published_kids(app)
     new = rotate(app)
@@ -401,9 +409,9 @@ def test_retiring_a_key_that_signs_no_more_keeps_the_one_that_does(
 
 
 def test_retiring_the_key_that_signs_does_not_wait_for_its_successor(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
     [old] = published_kids(app)
     rotate(app)
@@ -415,8 +423,8 @@ def test_retiring_the_key_that_signs_does_not_wait_for_its_successor(
     assert status(app, person) == 200
 
 
-def test_what_is_no_key_is_not_retired(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_what_is_no_key_is_not_retired(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     kids = published_kids(app)
     assert not retire(app, "nobodys")
     assert [row.kid for row in stored_keys(app)] == kids
@@ -425,15 +433,15 @@ def test_what_is_no_key_is_not_retired(make_apart: MakeApp) -> None:
 # The key set
 
 
-def test_the_key_set_says_how_long_it_may_be_kept(make_apart: MakeApp) -> None:
-    for app, seconds in ((make_apart(), 300), (make_apart(KEY_SET_SECONDS="17"), 17)):
+def test_the_key_set_says_how_long_it_may_be_kept(make_isolated: MakeApp) -> None:
+    for app, seconds in ((make_isolated(), 300), (make_isolated(KEY_SET_SECONDS="17"), 17)):
         for path in (KEY_SET, METADATA):
             answer = client_of(app).get(path)
             assert answer.headers["Cache-Control"] == f"public, max-age={seconds}"
 
 
-def test_a_key_set_that_is_known_is_not_sent_again(make_apart: MakeApp) -> None:
-    client = client_of(make_apart())
+def test_a_key_set_that_is_known_is_not_sent_again(make_isolated: MakeApp) -> None:
+    client = client_of(make_isolated())
     tag = client.get(KEY_SET).headers["ETag"]
     again = client.get(KEY_SET, headers={"If-None-Match": tag})
     assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", tag)
@@ -441,9 +449,9 @@ def test_a_key_set_that_is_known_is_not_sent_again(make_apart: MakeApp) -> None:
 
 
 def test_the_tag_of_the_key_set_changes_with_its_keys(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     client = client_of(app)
     tags = [client.get(KEY_SET).headers["ETag"]]
     rotate(app)
@@ -456,9 +464,9 @@ def test_the_tag_of_the_key_set_changes_with_its_keys(
 
 
 def test_a_key_that_does_not_sign_yet_shows_public_parts_only(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     signing_key(app)
     rotate(app)
     clock.shift(RELOAD)
@@ -467,9 +475,9 @@ def test_a_key_that_does_not_sign_yet_shows_public_parts_only(
 
 
 def test_the_key_set_fits_its_contract_after_many_rotations(
-    make_apart: MakeApp, clock: time_machine.Traveller
+    make_isolated: MakeApp, clock: time_machine.Traveller
 ) -> None:
-    app = make_apart()
+    app = make_isolated()
     signing_key(app)
     for _ in range(25):
         rotate(app)
@@ -477,8 +485,8 @@ def test_the_key_set_fits_its_contract_after_many_rotations(
     assert client_of(app).get(KEY_SET).status_code == 200  # whose answer is held against the contract
 
 
-def test_the_service_says_where_its_keys_are(make_apart: MakeApp) -> None:
-    told = client_of(make_apart()).get(METADATA).get_json()
+def test_the_service_says_where_its_keys_are(make_isolated: MakeApp) -> None:
+    told = client_of(make_isolated()).get(METADATA).get_json()
     found = {name: told[name] for name in ("issuer", "jwks_uri", "revocations_uri")}
     assert found == {
         "issuer": URL,
@@ -487,8 +495,8 @@ def test_the_service_says_where_its_keys_are(make_apart: MakeApp) -> None:
     }
 
 
-def test_the_issuer_of_tokens_is_the_one_that_is_told(make_apart: MakeApp) -> None:
-    app = make_apart()
+def test_the_issuer_of_tokens_is_the_one_that_is_told(make_isolated: MakeApp) -> None:
+    app = make_isolated()
     claims = jwt.decode(new_person(app).tokens["access_token"], options={"verify_signature": False})
     assert claims["iss"] == client_of(app).get(METADATA).get_json()["issuer"]
 
@@ -528,11 +536,10 @@ def _abandoned(kind: str, folder: Path) -> Iterator[tuple[Flask, Callable[[], No
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", databases.KINDS)
 def test_while_the_database_does_not_answer_the_known_keys_go_on(
-    kind: str, tmp_path: Path, clock: time_machine.Traveller
+    database_kind: str, tmp_path: Path, clock: time_machine.Traveller
 ) -> None:
-    with _abandoned(kind, tmp_path) as (app, take_away):
+    with _abandoned(database_kind, tmp_path) as (app, take_away):
         kids = published_kids(app)
         take_away()
         for _ in range(2):
@@ -542,12 +549,12 @@ def test_while_the_database_does_not_answer_the_known_keys_go_on(
 
 
 def test_a_retired_key_is_refused_though_nothing_can_be_written(
-    make_apart: MakeApp, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+    make_isolated: MakeApp, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here what is due is a successor, which the database does not take."""
-    app = make_apart()
+    app = make_isolated()
     person = new_person(app)
-    retire(make_apart(), signing_key(app).kid)
+    retire(make_isolated(), signing_key(app).kid)
     with app.app_context(), db.engine.begin() as connection:
         long_ago = datetime.now(UTC) - timedelta(days=91)
         connection.execute(sa.update(SigningKey).values(created_at=long_ago))
@@ -560,9 +567,10 @@ def test_a_retired_key_is_refused_though_nothing_can_be_written(
     assert status(app, person) == 401
 
 
-@pytest.mark.parametrize("kind", databases.KINDS)
-def test_a_service_that_never_read_a_key_says_that_the_database_is_gone(kind: str, tmp_path: Path) -> None:
-    with _abandoned(kind, tmp_path) as (app, take_away):
+def test_a_service_that_never_read_a_key_says_that_the_database_is_gone(
+    database_kind: str, tmp_path: Path
+) -> None:
+    with _abandoned(database_kind, tmp_path) as (app, take_away):
         take_away()
         assert client_of(app).get(KEY_SET).status_code == 503
 

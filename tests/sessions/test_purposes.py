@@ -78,8 +78,8 @@ def _new_bearer(person: Person) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("purpose", "other"), SWAPS)
-def test_no_key_of_one_purpose_serves_another(make_apart: MakeApp, purpose: str, other: str) -> None:
-    swapped, right = make_apart(), make_apart()
+def test_no_key_of_one_purpose_serves_another(make_isolated: MakeApp, purpose: str, other: str) -> None:
+    swapped, right = make_isolated(), make_isolated()
     service = swapped.extensions["tessera"]
     service.keys(purpose)[:] = [derive(SECRET, other)]
     swapped.extensions["tessera.keyring"] = Keyring(service.seal("signing-key"))
@@ -91,8 +91,8 @@ def test_no_key_of_one_purpose_serves_another(make_apart: MakeApp, purpose: str,
     assert seen == dict.fromkeys(seen, 200) | {purpose: refused[purpose]}
 
 
-def test_what_is_made_for_its_purpose_is_taken_by_another_process(make_apart: MakeApp) -> None:
-    person = new_person(make_apart())
+def test_what_is_made_for_its_purpose_is_taken_by_another_process(make_isolated: MakeApp) -> None:
+    person = new_person(make_isolated())
     person.sign_in()
-    there = Person(client_of(make_apart()), person.user, person.tokens)
+    there = Person(client_of(make_isolated()), person.user, person.tokens)
     assert {answer.status_code for answer in _attempts(person, there).values()} == {200}

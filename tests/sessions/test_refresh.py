@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from api.kit.secrets import derive
 from tests.conftest import SECRET, MakeApp
-from tests.support.clients import ContractClient, Person, client_of
+from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.watching import in_parallel, session_row, set_user, statements
 
 REFRESH = "/v1/sessions/refresh"
@@ -326,21 +326,24 @@ def test_a_token_is_read_nowhere_but_in_the_body(mina: Person) -> None:
     assert answer.status_code == 422
 
 
-def test_a_token_of_the_secret_before_is_still_read(make_app: MakeApp, mina: Person) -> None:
-    rotated = client_of(make_app(SECRET_KEY=f"{NEW_SECRET},{SECRET}"))
+def test_a_token_of_the_secret_before_is_still_read(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
+    rotated = client_of(make_isolated(SECRET_KEY=f"{NEW_SECRET},{SECRET}"))
     answer = refresh(rotated, mina.tokens["refresh_token"])
     assert answer.status_code == 200
     assert refresh(rotated, answer.get_json()["refresh_token"]).status_code == 200
 
 
-def test_new_tokens_are_of_the_newest_secret(make_app: MakeApp, mina: Person) -> None:
-    rotated = client_of(make_app(SECRET_KEY=f"{NEW_SECRET},{SECRET}"))
+def test_new_tokens_are_of_the_newest_secret(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
+    rotated = client_of(make_isolated(SECRET_KEY=f"{NEW_SECRET},{SECRET}"))
     token = refresh(rotated, mina.tokens["refresh_token"]).get_json()["refresh_token"]
-    assert refresh(client_of(make_app(SECRET_KEY=NEW_SECRET)), token).status_code == 200
+    assert refresh(client_of(make_isolated(SECRET_KEY=NEW_SECRET)), token).status_code == 200
 
 
-def test_a_token_of_a_secret_that_is_gone_is_refused(make_app: MakeApp, mina: Person) -> None:
-    answer = refresh(client_of(make_app(SECRET_KEY=NEW_SECRET)), mina.tokens["refresh_token"])
+def test_a_token_of_a_secret_that_is_gone_is_refused(make_isolated: MakeApp) -> None:
+    mina = new_person(make_isolated())
+    answer = refresh(client_of(make_isolated(SECRET_KEY=NEW_SECRET)), mina.tokens["refresh_token"])
     assert refusal(answer) == (401, "invalid_refresh_token")
 
 

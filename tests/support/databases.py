@@ -1,6 +1,5 @@
-"""The databases that the tests run on: SQLite always, PostgreSQL where one is reachable."""
+"""The databases that the tests run on: SQLite always, PostgreSQL where a server answers."""
 
-import os
 import re
 import secrets
 import subprocess
@@ -14,10 +13,20 @@ import sqlalchemy as sa
 
 from api.kit.db import Base
 from api.kit.migrations import OWN, upgrade
+from tests.services import POSTGRESQL
 
 KINDS = ("sqlite", "postgresql")
+EACH = (pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.needs("PostgreSQL")))
+# A test that uses a database runs on each of KINDS. These marks, of a test or a module, choose one of them:
+# for what only one database has, or for code that no database takes part in.
+ON_SQLITE = pytest.mark.database("sqlite")
+ON_POSTGRESQL = pytest.mark.database("postgresql")
 TRAIL = "audit_"  # how the names of the audit trail's tables begin
-POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
+
+
+def parameter_of(kind: str) -> Any:
+    """Return the parameter of EACH for a kind of database, with what it needs."""
+    return EACH[KINDS.index(kind)]
 
 
 @contextmanager
@@ -46,6 +55,28 @@ def wipe(engine: sa.Engine, *, keys: bool = False) -> None:
                 connection.execute(table.delete())
     if keys:
         wipe_trail(engine)
+
+
+def freeze(engine: sa.Engine, table: str) -> None:
+    """Let no statement change the rows of a table: it fails in every service on the database."""
+    with engine.begin() as connection:
+        for statement in _FREEZING[engine.dialect.name]:
+            connection.exec_driver_sql(statement.format(table))
+
+
+_FREEZING = {
+    "sqlite": [
+        f"CREATE TRIGGER {{0}}_frozen_{event.lower()} BEFORE {event} ON {{0}} "
+        "BEGIN SELECT RAISE(ABORT, 'tests share these rows: use a database of your own'); END"
+        for event in ("INSERT", "UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE FUNCTION {0}_frozen() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE 'tests share these rows: use a database of your own'; END$$",
+        "CREATE TRIGGER {0}_frozen BEFORE INSERT OR UPDATE OR DELETE ON {0} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION {0}_frozen()",
+    ],
+}
 
 
 def wipe_trail(engine: sa.Engine) -> None:
@@ -98,16 +129,10 @@ def _sqlite(folder: Path) -> Iterator[str]:
 def _postgresql() -> Iterator[str]:
     name = f"tessera_test_{secrets.token_hex(4)}"
     server = sa.create_engine(
-        driver_url(POSTGRESQL), isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2}
+        driver_url(POSTGRESQL.url()), isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 10}
     )
-    try:
-        _run(server, f"CREATE DATABASE {name}")
-        _run(server, f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test cuts the power
-    except sa.exc.OperationalError as error:
-        server.dispose()
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no PostgreSQL at {server.url.render_as_string()} (TEST_POSTGRESQL_URL): {error.orig}")
+    _run(server, f"CREATE DATABASE {name}")
+    _run(server, f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test cuts the power
     try:
         yield server.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
     finally:

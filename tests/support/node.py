@@ -1,10 +1,8 @@
-"""Node.js and the packages of tests/node; without them tests are skipped, but in CI they fail."""
+"""Node.js and the packages of tests/node, which tests marked `needs("Node.js")` use."""
 
-import os
 import shutil
 import subprocess
-
-import pytest
+from functools import cache
 
 from tests.support.servers import ROOT
 
@@ -13,22 +11,19 @@ OLDEST_NODE = 20  # that the packages run on
 
 
 def node(*packages: str) -> str:
-    """Return the path of node; without it or one of the packages, skip the test, or fail in CI."""
+    """Return the path of node. Raises AssertionError if it, or one of the packages, is missing."""
     found = shutil.which("node")
-    missing = _missing(found, packages)
-    if missing and os.environ.get("CI"):
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
-    assert found is not None
+    assert found and is_installed(), f"Node.js {OLDEST_NODE} or newer is not installed, with npm"
+    absent = [package for package in packages if not (MODULES / package).is_dir()]
+    assert not absent, f"not installed: {', '.join(absent)}; run: make tests/node/node_modules"
     return found
 
 
-def _missing(found: str | None, packages: tuple[str, ...]) -> str | None:
-    if found is None:
-        return "no node on the PATH"
+@cache
+def is_installed() -> bool:
+    """Return whether there is a new enough Node.js, and packages of tests/node."""
+    found = shutil.which("node")
+    if found is None or not MODULES.is_dir():
+        return False
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.lstrip("v").partition(".")[0]) < OLDEST_NODE:
-        return f"node {version.strip()} is older than {OLDEST_NODE}"
-    absent = [package for package in packages if not (MODULES / package).is_dir()]
-    return f"not installed: {', '.join(absent)}; run: make tests/node/node_modules" if absent else None
+    return int(version.lstrip("v").partition(".")[0]) >= OLDEST_NODE

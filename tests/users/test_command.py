@@ -91,9 +91,8 @@ def test_what_is_missing_is_a_mistake_of_use(alone: dict[str, str]) -> None:
     assert "--email" in ended.errors
 
 
-@pytest.mark.parametrize("kind", databases.KINDS)
-def test_a_database_without_tables_is_told(tmp_path: Path, kind: str) -> None:
-    with databases.fresh(kind, tmp_path, migrated=False) as url:
+def test_a_database_without_tables_is_told(tmp_path: Path, database_kind: str) -> None:
+    with databases.fresh(database_kind, tmp_path, migrated=False) as url:
         ended = create({"TESSERA_DATA_DIR": str(tmp_path), "TESSERA_DATABASE_URL": url})
     assert is_told(ended)
     assert "migrate" in ended.errors

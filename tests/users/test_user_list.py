@@ -219,9 +219,11 @@ def test_a_cursor_of_another_list_is_none_of_this(mina: Person, admin: Person) -
     assert refusal(admin.call("GET", f"{LIST}?cursor={of_sessions}")) == [("cursor", "invalid_cursor")]
 
 
-def test_a_cursor_of_another_secret_is_refused(app: Flask, make_app: MakeApp, admin: Person) -> None:
+def test_a_cursor_of_another_secret_is_refused(make_isolated: MakeApp) -> None:
+    app = make_isolated()
+    admin = new_person(app, admin=True)
     add_users(app, 3)
-    foreign = new_person(make_app(SECRET_KEY="b7d1f3a5c9e8d2b4f6a08c1e3d5b7f9a"), admin=True)
+    foreign = new_person(make_isolated(SECRET_KEY="b7d1f3a5c9e8d2b4f6a08c1e3d5b7f9a"), admin=True)
     refused = admin.call("GET", f"{LIST}?cursor={first_cursor(foreign)}")
     assert refusal(refused) == [("cursor", "invalid_cursor")]
 

@@ -17,6 +17,7 @@ from api.kit.db import db
 from api.kit.searching import contains, folded, needle
 from api.users import listing, searching
 from api.users.models import User
+from tests.support import databases
 from tests.support.clients import Person
 from tests.support.population import add_users
 from tests.support.servers import ROOT
@@ -252,6 +253,7 @@ def remove(app: Flask, ids: list[str]) -> None:
         connection.execute(sa.delete(User).where(User.id.in_([UUID(user_id) for user_id in ids])))
 
 
+@databases.ON_SQLITE
 def test_the_index_of_sqlite_can_be_made_anew(
     app: Flask, admin: Person, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,8 +261,6 @@ def test_the_index_of_sqlite_can_be_made_anew(
     monkeypatch.setattr(listing, "GLANCE", 1)
     [anew] = re.findall("```sql(.*?)```", (ROOT / "docs/lists.md").read_text(encoding="utf-8"), re.DOTALL)
     with app.app_context(), db.engine.begin() as connection:
-        if connection.dialect.name != "sqlite":
-            pytest.skip("SQLite's own")
         for statement in anew.split(";\n"):
             connection.exec_driver_sql(statement)
     assert found_by(admin, named, "o'brien") == {"zoe"}
