@@ -1,6 +1,5 @@
 """Changing one's address: it is pending until the new one is confirmed."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,6 +13,7 @@ from api.kit import one_time, work
 from api.users import service as users
 from tests.conftest import MakeApp
 from tests.emails.test_verification import ask, confirm, refused
+from tests.support.blocking import watching_locks
 from tests.support.clients import PASSWORD, Person, client_of, new_details, new_person
 from tests.support.mail import Letter, Mailbox
 from tests.support.watching import in_parallel, set_user
@@ -207,12 +207,12 @@ def test_a_token_for_a_new_address_dies_with_its_day(owner: Person, letters: dic
 def test_a_confirmation_takes_the_user_before_the_token(
     app: Flask, owner: Person, letters: dict[str, Letter]
 ) -> None:
-    """As everybody does who changes both, or they would wait for each other."""
-    with ThreadPoolExecutor(1) as pool:
+    """Everything that changes both locks them in this order, so that no two deadlock."""
+    with ThreadPoolExecutor(1) as pool, watching_locks(app) as wait_until_blocked:
         with app.app_context(), work.writing():
             users.locked(UUID(owner.id))
             confirmed = pool.submit(lambda: confirm(client_of(app), letters[NEW].token).status_code)
-            time.sleep(0.3)
+            wait_until_blocked()
             one_time.withdraw(UUID(owner.id), "email_verification")
         assert confirmed.result() == 422
 

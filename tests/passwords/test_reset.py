@@ -1,7 +1,6 @@
 """Setting a new password by the token of a letter."""
 
 import hashlib
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from api.kit.one_time import OneTimeToken
 from api.users import service as users
 from tests.conftest import MakeApp
 from tests.emails.test_verification import refused
+from tests.support.blocking import watching_locks
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details, new_person
 from tests.support.databases import read_apart
 from tests.support.mail import Letter, Mailbox, deliver_all, one_time_token
@@ -384,12 +384,12 @@ def test_deletion_makes_it_good_no_more(mina: Person, letter: Letter) -> None:
 
 
 def test_a_reset_takes_the_user_before_the_token(app: Flask, mina: Person, letter: Letter) -> None:
-    """As everybody does who changes both, or they would wait for each other."""
-    with ThreadPoolExecutor(1) as pool:
+    """Everything that changes both locks them in this order, so that no two deadlock."""
+    with ThreadPoolExecutor(1) as pool, watching_locks(app) as wait_until_blocked:
         with app.app_context(), work.writing():
             users.locked(UUID(mina.id))
             done = pool.submit(lambda: reset(client_of(app), letter.token).status_code)
-            time.sleep(0.3)
+            wait_until_blocked()
             one_time.withdraw(UUID(mina.id), "password_reset")
         assert done.result() == 422
 
