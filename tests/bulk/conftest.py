@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from api.bulk import running
+from api.kit.db import dispose
 from tests.support.clients import Person
 
 NDJSON = "application/x-ndjson"
@@ -27,6 +29,23 @@ def deliver_all(app: Flask) -> None:
     courier = app.extensions["tessera.courier"]
     while courier.deliver_next():
         pass
+
+
+@pytest.fixture(autouse=True)
+def full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch take its time: tests that count batches pass on a busy machine as well."""
+    monkeypatch.setattr(running, "BATCH_SECONDS", 60.0)
+
+
+@pytest.fixture
+def fresh_connections(app: Flask) -> None:
+    """Close the app's connections, for an import of many rows.
+
+    PostgreSQL keeps the plan of a prepared statement for as long as the connection lasts. Plans that were
+    made for the few users of other tests read the whole table, and exceed the statement timeout here.
+    """
+    with app.app_context():
+        dispose()
 
 
 @pytest.fixture
