@@ -1,8 +1,8 @@
 """Nobody changes the trail; and whoever can, because the database is theirs, is found out."""
 
 import os
+import random
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,8 +18,9 @@ from api.kit.db import Base, db
 from api.kit.ids import new_id
 from tests.audit.trail import entries, row, seal, tamper, verify
 from tests.conftest import SECRET, MakeApp
-from tests.support.clients import new_person
+from tests.support.clients import Person, new_person
 from tests.support.commands import tessera_of
+from tests.support.waiting import wait_until
 from tests.support.watching import in_parallel
 from tests.support.workers import workers
 
@@ -99,20 +100,29 @@ def test_many_who_seal_at_once_make_one_chain(app: Flask) -> None:
 
 @pytest.mark.long
 def test_workers_that_are_killed_leave_one_chain(app: Flask, environ: dict[str, str]) -> None:
+    """Each is killed after a random number of sign-ups, while it chains what they wrote."""
+    people = 0
     with workers(environ) as nursery:
         for _ in range(4):
             pid = nursery.start()
-            for _ in range(5):
-                new_person(app)
-            time.sleep(0.3)
+            people += _sign_up_until(app, chained=len(seals(app)) + random.randint(1, 20))
             os.kill(pid, signal.SIGKILL)
         nursery.start()
-        deadline = time.monotonic() + 30
-        while verify(app)[1]:
-            assert time.monotonic() < deadline, "a worker seals what waits"
-            time.sleep(0.05)
+        wait_until(lambda: verify(app)[1] == 0, "a worker chains what is pending")
     assert verify(app)[0].number == len(entries(app))
-    assert len(entries(app)) - len(entries(app, "signing_key_made")) == 40
+    assert len(entries(app)) - len(entries(app, "signing_key_made")) == 2 * people
+
+
+def _sign_up_until(app: Flask, chained: int) -> int:
+    """Sign people up until so many entries are chained, and return how many signed up."""
+    people: list[Person] = []
+
+    def are_chained() -> bool:
+        people.append(new_person(app))
+        return len(seals(app)) >= chained
+
+    wait_until(are_chained, f"a worker has chained {chained} entries")
+    return len(people)
 
 
 def test_what_was_queued_again_or_is_no_entry_is_not_sealed(app: Flask, trail: list[AuditEvent]) -> None:
