@@ -1,6 +1,5 @@
 """Fixtures of the races: a database of their own, and two pairs of servers on it."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,8 +9,20 @@ from flask import Flask
 from api.app import create_app
 from api.kit.db import dispose
 from tests.conftest import SECRET
-from tests.races.harness import Member, Pair, Tokens, new_member, rotated, two_servers, using
+from tests.races.harness import (
+    REUSED,
+    Member,
+    Pair,
+    Tokens,
+    new_member,
+    outcome,
+    refreshing,
+    rotated,
+    two_servers,
+    using,
+)
 from tests.support import databases
+from tests.support.waiting import wait_until
 
 # Milliseconds; SQLite's one writer holds its lock through the pauses, and waits 2 s for it at most.
 WIDEST = {"sqlite": 5, "postgresql": 10}
@@ -20,20 +31,13 @@ CAP = 3  # sessions of a user, at the strict pair
 EXCHANGERS = 4  # people who exchange tokens there, each CAP of them
 
 
-@pytest.fixture(scope="package", params=databases.KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of database: every race is run on SQLite and on PostgreSQL."""
-    found: str = request.param
-    return found
-
-
 @pytest.fixture(scope="package")
-def race_environ(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def race_environ(database_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables of a production service on a database that only the races use.
 
     New signing keys sign after 4 seconds, not after 5 minutes.
     """
-    with databases.fresh(kind, tmp_path_factory.mktemp("races")) as url:
+    with databases.fresh(database_kind, tmp_path_factory.mktemp("races")) as url:
         yield {
             "TESSERA_ENV": "production",
             "TESSERA_SECRET_KEY": SECRET,
@@ -65,20 +69,26 @@ def app(race_app: Flask) -> Flask:
 
 @pytest.fixture(scope="package")
 def shared_pair(
-    kind: str, race_app: Flask, race_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    database_kind: str,
+    race_app: Flask,
+    race_environ: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
-    with two_servers(race_app, race_environ, folder, WIDEST[kind]) as running:
+    with two_servers(race_app, race_environ, folder, WIDEST[database_kind]) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
 def shared_strict_pair(
-    kind: str, race_app: Flask, race_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    database_kind: str,
+    race_app: Flask,
+    race_environ: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
     own = {"TESSERA_REFRESH_OVERLAP_SECONDS": str(OVERLAP), "TESSERA_SESSIONS_PER_USER": str(CAP)}
     folder = tmp_path_factory.mktemp("strict")
-    with two_servers(race_app, race_environ | own, folder, WIDEST[kind]) as running:
+    with two_servers(race_app, race_environ | own, folder, WIDEST[database_kind]) as running:
         yield running
 
 
@@ -119,8 +129,20 @@ def all_exchanged(shared_strict_pair: Pair) -> Exchanged:
     used, lost = pairs[2:], pairs[:2]
     for number, (_, new) in enumerate(used):
         assert pair.send(using(number % 2, new)).status == 200
-    time.sleep(OVERLAP + 0.1)
+    _wait_for_overlap(pair)
     return Exchanged(used, lost)
+
+
+def _wait_for_overlap(pair: Pair) -> None:
+    """Wait until the overlap of all that was exchanged before is over.
+
+    Until then the token before the current one is accepted, and changes nothing. So a session of its own,
+    exchanged after all others, shows when it is.
+    """
+    old = new_member(pair).sign_in()
+    assert pair.send(using(0, rotated(pair, old))).status == 200
+    is_over = refreshing(0, old["refresh_token"])
+    wait_until(lambda: outcome(pair.send(is_over)) == REUSED, "the overlap is over")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from api.sessions.models import Session
 from tests.support.clients import PASSWORD, contract_of, new_details
 from tests.support.contract import Contract
 from tests.support.servers import Answer, Server, serving
+from tests.support.waiting import DEADLINE
 from tests.support.watching import in_parallel
 
 SLOW_FEATURE = Path(__file__).parent / "slow_feature"
@@ -105,7 +106,7 @@ class Pair:
 
     def prepared(self, request: Request) -> Callable[[], Answer]:
         """Return what sends a request on a connection that is open already."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.servers[request.at].port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.servers[request.at].port, timeout=DEADLINE)
         connection.connect()
         connection.auto_open = 0  # a connection that the server closed is not opened again
         return partial(exchange, connection, request)
@@ -114,7 +115,7 @@ class Pair:
     def connections(self) -> Iterator[Callable[[Request], Answer]]:
         """Yield what sends requests one after the other, on one connection to each server."""
         with ExitStack() as stack:
-            opened = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=15) for s in self.servers]
+            opened = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=DEADLINE) for s in self.servers]
             for connection in opened:
                 stack.callback(connection.close)
                 connection.connect()
@@ -220,6 +221,11 @@ def refusal(answer: Answer) -> tuple[int, str]:
     return answer.status, str(answer.json["code"])
 
 
+def outcome(answer: Answer) -> tuple[int, str]:
+    """Return the status of an answer, with the code of an error or nothing."""
+    return refusal(answer) if answer.status >= 400 else (answer.status, "")
+
+
 def sid(tokens: Tokens) -> str:
     return str(tokens["session"]["id"])
 
@@ -241,7 +247,7 @@ def exchange(connection: http.client.HTTPConnection, request: Request, *, keep: 
     if request.token is not None:
         headers["Authorization"] = f"Bearer {request.token}"
     try:
-        time.sleep(request.after)
+        time.sleep(request.after)  # slow peer: a client that sends a little later than the others
         connection.request(request.method, request.path, body, headers)
         response = connection.getresponse()
         return Answer(response.status, Headers(response.getheaders()), response.read())

@@ -39,7 +39,7 @@ class Pauses:
         """Pause after a statement, if it is one of those that are told."""
         self._listen()
         if self._longest and self._statements.search(text):
-            time.sleep(self._random.uniform(0, self._longest))
+            time.sleep(self._random.uniform(0, self._longest))  # slow peer: a database that takes its time
 
     def _listen(self) -> None:
         told = self._control.read_text(encoding="ascii")
