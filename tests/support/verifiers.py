@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.node import MODULES, node
 from tests.support.servers import ROOT
 
 GUIDE = (ROOT / "docs" / "verifying.md").read_text(encoding="utf-8")
 ISSUER = "https://id.example.com"  # in the guide's code
 LANGUAGES = ("python", "js")
+EACH_LANGUAGE = ("python", pytest.param("js", marks=pytest.mark.needs("Node.js")))
 
 # What stands behind the guide's code: one call for each line that comes, one line for what came of it.
 ASKED_IN_PYTHON = """
@@ -80,7 +83,7 @@ class Verifier:
         assert self.process.stdout is not None
         print(json.dumps([name, *arguments]), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
-        assert line, f"the verifier ended with {self.process.wait(10)}"
+        assert line, f"the verifier ended with {self.process.wait(60)}"
         answer = json.loads(line)
         if "refused" in answer:
             raise Refused(answer["refused"])
