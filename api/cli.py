@@ -23,6 +23,7 @@ from api.kit.logs import configure_logs, open_stderr
 from api.kit.outbox import Courier
 from api.kit.service import Service
 from api.kit.settings import Settings, SettingsError, environment
+from api.kit.signals import STOPPING, ignore_stop_signals
 
 WELCOME = """\
 Tessera listens on http://{address}
@@ -156,10 +157,11 @@ def worker(make_app: AppFactory) -> None:
     configure_logs()
     made = make_app()
     courier: Courier = made.extensions["tessera.courier"]
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         signal.signal(number, lambda *_: courier.stop())
     click.echo(f"Delivering: {', '.join(courier.kinds) or 'nothing'}.", err=True)
     courier.run()
+    ignore_stop_signals()
 
 
 @main.command()

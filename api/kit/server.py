@@ -20,6 +20,7 @@ from granian.log import LogLevels
 
 from api.kit.bridge import Bridge, WSGIApp
 from api.kit.cors import NOBODY, Cors
+from api.kit.signals import ignore_stop_signals
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 CONNECTIONS = 4096  # that one process has at once, at most: each may make it keep a body
@@ -106,7 +107,9 @@ def serve(
     stop_timeout: int = 25,
     cors: Cors = NOBODY,
 ) -> None:
-    """Serve HTTP/1.1 until SIGTERM or SIGINT, then lets what is in flight finish and returns.
+    """Serve HTTP/1.1 until SIGTERM or SIGINT, then let what is in flight finish and return.
+
+    Further signals to stop are ignored then, because the process is about to exit.
 
     `target` names a factory of the WSGI application, "package.module:factory"; each of the
     `workers` processes calls it once and runs it in `threads` threads. Limits are in bytes,
@@ -139,4 +142,7 @@ def serve(
     _end_forks_by_signal()
     gc.collect()
     gc.freeze()  # what the processes share stays shared: looking for garbage writes to all that it looks at
-    server.serve(target_loader=loader, wrap_loader=False)
+    try:
+        server.serve(target_loader=loader, wrap_loader=False)
+    finally:
+        ignore_stop_signals()
