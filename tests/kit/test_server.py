@@ -11,20 +11,25 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.gates import Gate, arrive, gate, pass_gate
+from tests.support.servers import ROOT, STOPPED_AGAIN, free_port, listens
+from tests.support.waiting import DEADLINE, wait_until
+
 LIMIT = 65_536
-BODY_TIMEOUT = 1.5
+PATIENT = 10 * DEADLINE  # body timeout in seconds: no test waits so long, so nothing ends by it
+IMPATIENT = 1.0  # of a server whose timeout is waited for
 THREADS = 2
+PLACES = THREADS * 5  # requests that are worked on or wait for a thread
 PART = 65_536
+AHEAD = 12 * 2**20  # bytes of an answer that the sockets between server and client hold at most
 PAGE = "https://app.example.com"
 PROGRAM = f"""
 import sys
@@ -32,7 +37,7 @@ from api.kit.cors import Cors
 from api.kit.server import serve
 if __name__ == "__main__":
     serve("tests.kit.test_server:make_app", port=int(sys.argv[1]), threads={THREADS},
-          body_timeout={BODY_TIMEOUT}, cors=Cors(frozenset(["{PAGE}"])))
+          body_timeout=float(sys.argv[2]), cors=Cors(frozenset(["{PAGE}"])))
 """
 
 
@@ -69,20 +74,21 @@ def make_app() -> Any:  # noqa: C901  # many small routes
             size += len(piece)
         return {"size": size, "sha256": digest.hexdigest()}
 
-    @app.get("/slow")
-    def slow() -> dict[str, bool]:
-        time.sleep(0.5)
-        return {"slow": True}
+    @app.get("/held")
+    def held() -> dict[str, bool]:
+        pass_gate(Path(request.args["gate"]))
+        return {"held": True}
 
     both_here = threading.Barrier(THREADS)
 
     @app.get("/meet")
     def meet() -> dict[str, bool]:
-        both_here.wait(5)
+        both_here.wait(DEADLINE)
         return {"met": True}
 
     @app.get("/busy")
     def busy() -> tuple[dict[str, bool], int]:
+        arrive(Path(request.args["gate"]))
         return {"busy": True}, 503
 
     @app.get("/headers")
@@ -128,6 +134,11 @@ def make_app() -> Any:  # noqa: C901  # many small routes
 
         return Response(some())
 
+    @app.get("/collects")
+    def collects() -> str:
+        gc.enable()
+        return ""
+
     @app.get("/escape")
     def escape() -> str:
         raise KeyboardInterrupt
@@ -138,30 +149,27 @@ def make_app() -> Any:  # noqa: C901  # many small routes
 class Server:
     """A granian process on a free port of this machine."""
 
-    def __init__(self) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self.port: int = probe.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.port)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                assert self.get("/environ")[0] == 200
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.02)
+    def __init__(self, log: Path, body_timeout: float, program: str) -> None:
+        self.port = free_port()
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, str(self.port), str(body_timeout)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stderr=errors,
+            )
+
+    def answers(self) -> bool:
+        """Return whether it answers requests yet."""
+        assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
+        return listens(self.port) and self.get("/environ")[0] == 200
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
 
     def get(self, path: str, method: str = "GET") -> tuple[int, list[tuple[str, str]], bytes]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as client:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as client:
             client.request(method, path)
             answer = client.getresponse()
             return answer.status, answer.getheaders(), answer.read()
@@ -172,11 +180,27 @@ class Server:
             connection.sendall(data)
             return receive(connection)
 
-    def stop(self) -> tuple[int, str]:
-        """Sends SIGTERM, returns exit code and what was written to stderr."""
+    def signal(self) -> None:
+        """Send SIGTERM, and wait until no new connection is accepted."""
         self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=10)
-        return self.process.returncode, errors
+        wait_until(lambda: not listens(self.port), "the server stops")
+
+    def stop(self) -> tuple[int, str]:
+        """Send SIGTERM, and return the exit code and what was written to stderr."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(DEADLINE)
+        return code, self.log.read_text()
+
+
+@contextmanager
+def running(folder: Path, body_timeout: float = PATIENT, program: str = PROGRAM) -> Iterator[Server]:
+    """Start a server, and stop it at the end."""
+    server = Server(folder / "server.log", body_timeout, program)
+    try:
+        wait_until(server.answers, "the server answers")
+        yield server
+    finally:
+        server.stop()
 
 
 def receive(connection: socket.socket) -> tuple[int, dict[str, Any]]:
@@ -196,12 +220,32 @@ def post(path: str, framing: str, body: bytes = b"") -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    running = Server()
-    try:
-        yield running
-    finally:
-        running.stop()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on which nothing happens because time has passed."""
+    with running(tmp_path_factory.mktemp("patient")) as found:
+        yield found
+        assert found.stop()[0] == 0
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that soon gives up on clients that do not send, or read."""
+    with running(tmp_path_factory.mktemp("impatient"), IMPATIENT) as found:
+        yield found
+
+
+@pytest.fixture
+def stopping(tmp_path: Path) -> Iterator[Server]:
+    """A server that the test may stop."""
+    with running(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """The gate at which requests for `/held` wait, and which notes those for `/busy`."""
+    with gate(tmp_path_factory.mktemp("gate")) as found:
+        yield found
 
 
 def environ_of(server: Server, *lines: str, target: str = "/environ") -> dict[str, Any]:
@@ -355,26 +399,35 @@ def test_the_server_refuses_in_the_language_of_the_reader(server: Server, wanted
     assert server.raw(post("/operation", framing, b"zz\r\n"))[1]["detail"] == detail
 
 
-def test_slow_bodies_take_no_thread_and_are_cut(server: Server) -> None:
-    framings = ("Content-Length: 9", "Content-Length: 99999", "Transfer-Encoding: chunked")
-    with ExitStack() as stack:
-        slow = []
-        for n in range(60):
-            connection = stack.enter_context(server.connect())
-            connection.sendall(post("/operation", framings[n % 3], b"1\r\na"))
-            slow.append(connection)
+def test_slow_bodies_take_no_thread(server: Server) -> None:
+    with slow_bodies(server) as slow:
         assert server.get("/environ")[0] == 200
         readable, _, _ = select.select(slow, [], [], 0)
         assert readable == [], "the honest request waited for the slow ones"
+
+
+def test_slow_bodies_are_cut(impatient: Server) -> None:
+    with slow_bodies(impatient) as slow:
         answers = [receive(connection) for connection in slow]
         codes = {(status, problem["code"]) for status, problem in answers}
         assert codes == {(408, "request_timeout")}
         assert [connection.recv(1) for connection in slow] == [b""] * 60
 
 
-def test_stream_that_stalls_is_answered_408(server: Server) -> None:
+@contextmanager
+def slow_bodies(server: Server) -> Iterator[list[socket.socket]]:
+    """Open 60 connections that have sent the beginning of a body and no more."""
+    framings = ("Content-Length: 9", "Content-Length: 99999", "Transfer-Encoding: chunked")
+    with ExitStack() as stack:
+        slow = [stack.enter_context(server.connect()) for _ in range(60)]
+        for n, connection in enumerate(slow):
+            connection.sendall(post("/operation", framings[n % 3], b"1\r\na"))
+        yield slow
+
+
+def test_stream_that_stalls_is_answered_408(impatient: Server) -> None:
     request = post("/import", "Content-Length: 100000", b"a" * (LIMIT + 10))
-    assert server.raw(request) == (408, {"status": 408})
+    assert impatient.raw(request) == (408, {"status": 408})
 
 
 @pytest.mark.parametrize("path", ["/operation", "/import"])
@@ -411,78 +464,96 @@ def test_response_in_parts(server: Server) -> None:
 def test_a_response_is_made_no_faster_than_it_is_read(server: Server) -> None:
     """Else it is all in memory."""
     with server.connect() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert connection.recv(100)
-        time.sleep(BODY_TIMEOUT / 2)
-        assert json.loads(server.get("/made")[2])[0] < 12 * 2**20, "of 40 MiB, what the sockets hold"
-    assert eventually(lambda: len(json.loads(server.get("/made")[2])) == 2), "who left ends it"
+        read = 0
+        for _ in range(50):
+            read += len(connection.recv(PART))
+            assert made(server)[0] < read + AHEAD, "of 40 MiB"
+        assert not has_ended(server)
+    wait_until(lambda: has_ended(server), "the response to a client that has left ends")
 
 
-def test_who_does_not_read_a_response_on_takes_no_thread_for_long(server: Server) -> None:
-    with server.connect() as connection:
+def test_who_does_not_read_a_response_on_takes_no_thread_for_long(impatient: Server) -> None:
+    with impatient.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert eventually(lambda: len(json.loads(server.get("/made")[2])) == 2)
+        assert connection.recv(1)
+        wait_until(lambda: has_ended(impatient), "the response that nobody reads ends")
+
+
+def made(server: Server) -> list[int]:
+    """Return how much of the last long response was made, and a 0 if it has ended."""
+    found: list[int] = json.loads(server.get("/made")[2])
+    return found
+
+
+def has_ended(server: Server) -> bool:
+    """Return whether the last long response has ended."""
+    return len(made(server)) == 2
 
 
 def test_a_long_response_is_whole(server: Server) -> None:
     assert server.get("/long")[2] == b"x" * (640 * PART)
 
 
-def eventually(is_so: Callable[[], bool]) -> bool:
-    """Wait for something; tell whether it came."""
-    deadline = time.monotonic() + BODY_TIMEOUT * 3
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def test_a_response_that_fails_in_the_middle_ends() -> None:
-    server = Server()
+def test_a_response_that_fails_in_the_middle_ends(server: Server) -> None:
     try:
         assert server.get("/breaks")[2] == b"part 0\npart 1\n"
     finally:
-        _, errors = server.stop()
-    assert "ZeroDivisionError" in errors
+        server.get("/collects")
+    wait_until(lambda: "ZeroDivisionError" in server.log.read_text(), "the error is logged")
 
 
-def test_requests_beyond_threads_and_queue_are_refused(server: Server) -> None:
-    most = THREADS * 5
+def test_requests_beyond_threads_and_queue_are_refused(server: Server, held: Gate) -> None:
+    with full(server, held) as connections:
+        held.let_go(PLACES)
+        assert [receive(connection) for connection in connections] == [(200, {"held": True})] * PLACES
+
+
+@contextmanager
+def full(server: Server, held: Gate) -> Iterator[list[socket.socket]]:
+    """Yield connections whose requests have all places of a server: it refuses one more."""
     with ExitStack() as stack:
-        connections = [stack.enter_context(server.connect()) for _ in range(most + 1)]
-        for connection in connections:
-            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-        answers = [receive(connection) for connection in connections]
-    problems = [body for status, body in answers if status == 503]
-    assert problems, "one more than threads and queue is too many"
-    assert {problem["code"] for problem in problems} == {"overloaded"}
-    assert [status for status, _ in answers].count(200) == len(answers) - len(problems)
+        connections = [stack.enter_context(server.connect()) for _ in range(PLACES + 1)]
+        for number, connection in enumerate(connections):
+            if number == THREADS:
+                held.wait_for(THREADS)  # the threads are done with all that came before
+            connection.sendall(f"GET /held?gate={held.folder} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        refused, _, _ = select.select(connections, [], [], DEADLINE)
+        assert len(refused) == 1, "one more than threads and queue is too many"
+        status, problem = receive(refused[0])
+        assert (status, problem["code"]) == (503, "overloaded")
+        connections.remove(refused[0])
+        yield connections
 
 
-def test_a_refusal_of_the_application_waits_without_a_place(server: Server) -> None:
+def test_a_refusal_of_the_application_waits_without_a_place(server: Server, held: Gate) -> None:
     with ExitStack() as stack:
-        connections = [stack.enter_context(server.connect()) for _ in range(THREADS * 5 + 5)]
+        connections = [stack.enter_context(server.connect()) for _ in range(PLACES + 5)]
         for connection in connections:
-            connection.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.01)  # in which it is refused
+            send_busy(connection, held)
         assert server.get("/environ")[0] == 200
-        assert [receive(connection) for connection in connections] == [(503, {"busy": True})] * len(
-            connections
-        )
+        answers = [receive(connection) for connection in connections]
+        assert answers == [(503, {"busy": True})] * len(connections)
 
 
-def test_term_lets_refusals_be_answered() -> None:
-    server = Server()
-    try:
-        with server.connect() as connection:
-            connection.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.1)
-            server.process.send_signal(signal.SIGTERM)
-            assert receive(connection) == (503, {"busy": True})
-    finally:
+def send_busy(connection: socket.socket, held: Gate) -> None:
+    """Send a request that the application refuses, and wait until it does."""
+    connection.sendall(f"GET /busy?gate={held.folder} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    held.wait_for(1)
+
+
+def test_term_lets_refusals_be_answered(stopping: Server, held: Gate) -> None:
+    with stopping.connect() as connection:
+        send_busy(connection, held)
+        stopping.process.send_signal(signal.SIGTERM)
+        assert receive(connection) == (503, {"busy": True})
+    assert stopping.stop() == (0, "")
+
+
+def test_term_while_it_exits_leaves_the_exit_code_0(tmp_path: Path) -> None:
+    """Whoever supervises a server may send SIGTERM again, and must not see a failure."""
+    with running(tmp_path, program=STOPPED_AGAIN + PROGRAM) as server:
         assert server.stop() == (0, "")
 
 
@@ -492,36 +563,26 @@ def test_two_threads_work_at_the_same_time(server: Server) -> None:
     assert [status for status, _, _ in answers] == [200] * THREADS
 
 
-def test_term_lets_requests_finish_and_exits_0() -> None:
-    server = Server()
-    try:
-        with ExitStack() as stack:
-            connections = [stack.enter_context(server.connect()) for _ in range(THREADS + 2)]
-            for connection in connections:
-                connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.2)
-            server.process.send_signal(signal.SIGTERM)
-            assert [receive(connection)[0] for connection in connections] == [200] * (THREADS + 2)
-    finally:
-        assert server.stop() == (0, "")
+def test_term_lets_requests_finish_and_exits_0(stopping: Server, held: Gate) -> None:
+    with full(stopping, held) as connections:
+        stopping.signal()
+        held.let_go(PLACES)
+        assert [receive(connection)[0] for connection in connections] == [200] * PLACES
+    code, log = stopping.stop()
+    assert (code, "Traceback" in log) == (0, False)
 
 
-def test_exception_that_escapes_is_500_and_logged() -> None:
-    server = Server()
-    try:
-        status, _, body = server.get("/escape")
-        assert (status, json.loads(body)["code"]) == (500, "internal_error")
-        assert server.get("/environ")[0] == 200
-    finally:
-        code, errors = server.stop()
-    assert code == 0
-    [line] = [line for line in errors.splitlines() if "wsgi_application_failed" in line]
-    assert json.loads(line)["exception"][0]["exc_type"] == "KeyboardInterrupt"
+def test_exception_that_escapes_is_500_and_logged(server: Server) -> None:
+    status, _, body = server.get("/escape")
+    assert (status, json.loads(body)["code"]) == (500, "internal_error")
+    assert server.get("/environ")[0] == 200
+    lines = server.log.read_text().splitlines()
+    failures = [json.loads(line) for line in lines if "wsgi_application_failed" in line]
+    assert "KeyboardInterrupt" in {failure["exception"][0]["exc_type"] for failure in failures}
 
 
-def test_idle_and_slow_connections_do_not_outlast_the_stop() -> None:
-    server = Server()
-    with server.connect() as idle, server.connect() as slow:
+def test_idle_and_slow_connections_do_not_outlast_the_stop(tmp_path: Path) -> None:
+    with running(tmp_path, body_timeout=0.2) as server, server.connect() as idle, server.connect() as slow:
         idle.sendall(b"GET /environ HTTP/1.1\r\nHost: a\r\n\r\n")
         assert receive(idle)[0] == 200
         slow.sendall(post("/operation", "Content-Length: 9", b"a"))

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,20 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
+from tests.support.ports import free_port as free_port
+from tests.support.waiting import DEADLINE, wait_until
+
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 20
+LOOKS = 20
+SWITCHES = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")  # of proc(5)
+# Lines of a program that send it SIGTERM once Python has shut down so far that it drops what `sys` holds.
+STOPPED_AGAIN = """
+import os, signal, sys
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+sys.last = Last()
+"""
 SERVE = (sys.executable, "-m", "api", "serve")
 
 
@@ -65,7 +76,7 @@ class Server:
         **kwargs: Any,
     ) -> Answer:
         """Send one request on a connection of its own; a body that is not bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=kwargs.pop("timeout", 15))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body, sent = json.dumps(body).encode(), {"Content-Type": "application/json"} | sent
@@ -76,40 +87,43 @@ class Server:
         finally:
             connection.close()
 
-    def raw(self, sent: bytes, timeout: float = 5) -> bytes:
-        """Send bytes as they are, and return all that comes until the end or a pause."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+    def raw(self, sent: bytes) -> bytes:
+        """Send bytes as they are, and return all that comes until the server ends the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
             connection.sendall(sent)
-            received = b""
-            try:
-                while chunk := connection.recv(65536):
-                    received += chunk
-            except TimeoutError:
-                pass
-            return received
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout)
+        return self.process.wait(DEADLINE)
+
+    def listens(self) -> bool:
+        """Return whether anybody accepts connections on its port."""
+        return listens(self.port)
 
     def children(self) -> list[int]:
-        """Return the processes of the server besides the one that was started."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        """Return the processes of the server besides the one that was started, none once that has ended."""
+        return children(self.process.pid)
 
     def descriptors(self) -> int:
         """Return how many descriptors its processes have open."""
         pids = [self.process.pid, *self.children()]
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time that its processes have used (proc(5))."""
-        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in [self.process.pid, *self.children()]]
-        ticks = [sum(map(int, stat.rpartition(")")[2].split()[11:15])) for stat in stats]
-        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+    def rests(self) -> bool:
+        """Return whether none of its threads runs while we look many times (proc(5))."""
+        before = self._switches()
+        return all(self._switches() == before for _ in range(LOOKS))
+
+    def _switches(self) -> dict[str, str]:
+        """Return how often each thread began to wait: a thread that does anything waits again after it."""
+        found = {}
+        for pid in [self.process.pid, *self.children()]:
+            for status in Path(f"/proc/{pid}/task").glob("*/status"):
+                lines = status.read_text().splitlines()
+                found[str(status)] = " ".join(line for line in lines if line.startswith(SWITCHES))
+        return found
 
     def kill(self) -> None:
         """Kill the server and its processes at once, without a warning."""
@@ -157,7 +171,7 @@ def serving(
         server = Server(process, port, log)
         try:
             if until_ready:
-                _wait_until_ready(server)
+                wait_until(lambda: _is_ready(server), f"the server is ready; its log is {log}")
             yield server
         finally:
             if process.poll() is None:
@@ -180,20 +194,33 @@ def run(
     )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def listens(port: int) -> bool:
+    """Return whether anybody accepts connections on a port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE):
+            return True
+    except ConnectionRefusedError:
+        return False
 
 
-def _wait_until_ready(server: Server) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert server.process.poll() is None, f"the server ended: {server.log.read_text()}"
-        try:
-            if server.call("GET", "/health/ready").status == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"the server did not become ready: {server.log.read_text()}")
+def children(pid: int) -> list[int]:
+    """Return the processes that another one has started and that have not ended (proc(5))."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for found in lists for child in found.read_text().split()]
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended, though nobody may have asked for its exit code yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def _is_ready(server: Server) -> bool:
+    assert server.process.poll() is None, f"the server ended: {server.log.read_text()}"
+    try:
+        return server.call("GET", "/health/ready").status == 200
+    except OSError:
+        return False
