@@ -7,19 +7,23 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import bcrypt
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
-from api.kit import foreign_hashes
+from api.kit import foreign_hashes, hashing
 from api.kit.hashing import UNKNOWN_PEPPER, Argon2id, Hasher, usable_cores
 from api.kit.peppers import Peppers
 from api.kit.problems import Overloaded
 from tests.support.servers import ROOT
+from tests.support.waiting import DEADLINE, wait_until
 from tests.support.watching import crowded
 
 MEMORY_KIB, TIME_COST = 19456, 2
@@ -33,8 +37,10 @@ WORK = """
 import json, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from api.kit import hashing
 from api.kit.hashing import Argon2id, Hasher
 
+hashing.WAIT_SECONDS = 60.0  # a busy machine makes nobody give up
 spans = []
 
 class Watched(Argon2id):
@@ -75,6 +81,12 @@ with Slots(Path(sys.argv[1]), 1).one():
 """
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody give up waiting because the machine is busy."""
+    monkeypatch.setattr(hashing, "WAIT_SECONDS", DEADLINE)
+
+
 @pytest.fixture
 def hasher(tmp_path: Path) -> Hasher:
     return Hasher(MEMORY_KIB, TIME_COST, tmp_path, cores=1, places=PLACES)
@@ -109,7 +121,7 @@ def test_two_processes_together_hash_no_more_at_once_than_there_are_cores(tmp_pa
         process.stdin.flush()
     spans: list[tuple[int, int]] = []
     for process in processes:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
         found: list[Any] = json.loads(output)
         spans += [(begin, end) for begin, end in found]
     assert len(spans) == 12
@@ -122,13 +134,29 @@ def test_what_a_killed_process_held_is_free_again(hasher: Hasher, tmp_path: Path
     assert holder.stdout.readline() == "held\n"
     hashes: list[str] = []
     waiting = threading.Thread(target=lambda: hashes.append(hasher.hash(PASSWORD)))
-    waiting.start()
-    waiting.join(0.2)  # six times what a hash takes
-    assert (waiting.is_alive(), hashes) == (True, [])
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate()
-    waiting.join(10)
+    with _looks(hasher) as looks:
+        waiting.start()
+        wait_until(lambda: len(looks) >= 10, "it looks for a slot again and again")
+        assert (any(looks), hashes) == (False, [])
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.communicate()
+        waiting.join(DEADLINE)
     assert len(hashes) == 1
+
+
+@contextmanager
+def _looks(hasher: Hasher) -> Iterator[list[bool]]:
+    """Yield a list that grows each time the hasher looks for a free slot, by whether there was one."""
+    looks: list[bool] = []
+    free = hasher._slots._free
+
+    def look() -> int | None:
+        slot = free()
+        looks.append(slot is not None)
+        return slot
+
+    with patch.object(hasher._slots, "_free", look):
+        yield looks
 
 
 def test_a_slot_is_free_again_after_an_error(hasher: Hasher) -> None:
@@ -157,7 +185,7 @@ def test_as_many_as_the_queue_has_places_all_get_their_hash(tmp_path: Path) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE)
     assert len(set(hashes)) == len(threads)
 
 
