@@ -1,18 +1,19 @@
 """The outbox: what is owed arrives if its unit of work commits, and is tried until it does."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -31,10 +32,12 @@ from tests.conftest import MakeApp
 from tests.kit.conftest import MakeOffline
 from tests.support.clients import new_details
 from tests.support.commands import tessera, tessera_of
-from tests.support.databases import read_apart
+from tests.support.databases import ON_SQLITE, read_apart
+from tests.support.gates import Gate, gate
 from tests.support.ledger import Ledger, ledger
 from tests.support.mail import Mailbox, deliver_all
-from tests.support.servers import ROOT, Server, serving
+from tests.support.servers import ROOT, STOPPED_AGAIN, Server, serving
+from tests.support.waiting import DEADLINE, wait_until
 from tests.support.watching import in_parallel
 from tests.support.workers import workers
 
@@ -144,21 +147,24 @@ def _look(app: Flask) -> bool:
     return courier.deliver_next()
 
 
-def test_a_running_courier_is_woken_by_the_commit(probed: Flask, probe: Probe) -> None:
-    with running(probed):
-        time.sleep(0.3)  # it has looked, and waits
-        begun = time.monotonic()
+def test_a_running_courier_is_woken_by_the_commit(
+    probed: Flask, probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "POLL_SECONDS", 10 * DEADLINE)
+    with running(probed) as courier:
+        courier.wait_for_rests(1)
         owe(probed)
-        _wait_until(lambda: bool(probe.delivered))
-        assert time.monotonic() - begun < outbox.POLL_SECONDS * 0.75
+        wait_until(lambda: probe.delivered, "the courier delivers")
 
 
 def test_what_another_process_owes_is_found_by_looking(
-    probed: Flask, probe: Probe, make_app: MakeApp
+    probed: Flask, probe: Probe, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(probed):
+    monkeypatch.setattr(outbox, "POLL_SECONDS", 0.01)
+    with running(probed) as courier:
+        courier.wait_for_rests(1)
         owe(Probe().join(make_app()))  # wakes a courier that does not run
-        _wait_until(lambda: bool(probe.delivered))
+        wait_until(lambda: probe.delivered, "the courier delivers")
 
 
 def test_a_kind_that_nobody_delivers_is_refused(probed: Flask) -> None:
@@ -197,8 +203,8 @@ def test_of_several_workers_each_letter_is_sent_by_one(
         ids = post(app, 300)
         for _ in range(3):
             nursery.start()
-        sink.wait_for(300, 60)
-        _wait_until(lambda: rows(app) == [])
+        sink.wait_for(300)
+        wait_until(lambda: rows(app) == [], "nothing is owed")
     assert Counter(message_id for message_id, _ in sink.entries()) == Counter(ids)
 
 
@@ -472,30 +478,47 @@ def test_what_is_no_id_is_a_mistake_of_use(app: Flask) -> None:
 # The courier and its process
 
 
+class _Bell(SimpleQueue[None]):
+    """What a courier waits for while it rests; counts how often it does."""
+
+    def __init__(self) -> None:
+        self.rests = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> None:
+        self.rests += 1
+        return super().get(block, timeout)
+
+
+@dataclass
+class Running:
+    """A courier that runs in a thread."""
+
+    bell: _Bell
+
+    def wait_for_rests(self, count: int) -> None:
+        """Wait until it has looked so many times in vain, and rests."""
+        wait_until(lambda: self.bell.rests >= count, f"the courier rests for the {count}. time")
+
+
 @contextmanager
-def running(app: Flask) -> Iterator[None]:
-    """Let an app's courier run in a thread."""
+def running(app: Flask) -> Iterator[Running]:
+    """Let an app's courier run in a thread; it must run until it is told to stop."""
     courier: Courier = app.extensions["tessera.courier"]
+    bell = courier._rung = _Bell()
     thread = threading.Thread(target=courier.run)
     thread.start()
     try:
-        yield
+        yield Running(bell)
+        assert thread.is_alive()
     finally:
         courier.stop()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
-
-
-def _wait_until(holds: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come to pass"
-        time.sleep(0.02)
 
 
 def test_a_courier_may_be_told_something_in_the_midst_of_anything() -> None:
     """A signal handler runs between any two steps: it must not wait for a lock that those hold."""
-    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, check=False)
     assert ended.returncode == 0
 
 
@@ -503,7 +526,7 @@ INTERRUPTED = """
 import faulthandler, signal
 from flask import Flask
 from api.kit.outbox import Courier
-faulthandler.dump_traceback_later(20, exit=True)  # it hangs
+faulthandler.dump_traceback_later(60, exit=True)  # it hangs
 courier, rung = Courier(Flask("empty"), []), 0
 def interrupt(*_):
     global rung
@@ -518,19 +541,26 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 """
 
 
-def test_a_database_that_is_away_does_not_end_the_courier(make_offline: MakeOffline) -> None:
-    with running(make_offline()):
-        time.sleep(0.2)  # it has looked in vain: `running` sees that it ends only when told to
+def test_a_database_that_is_away_does_not_end_the_courier(
+    make_offline: MakeOffline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "POLL_SECONDS", 0.01)
+    with running(make_offline()) as courier:
+        courier.wait_for_rests(3)
 
 
-def test_it_delivers_again_once_the_database_is_back(probed: Flask, probe: Probe) -> None:
+def test_it_delivers_again_once_the_database_is_back(
+    probed: Flask, probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "POLL_SECONDS", 0.01)
     _rename(probed, "outbox", "outbox_away")
     try:
-        with running(probed):
-            time.sleep(0.3)
+        with running(probed) as courier:
+            courier.wait_for_rests(2)
+            assert probed.extensions["tessera.courier"]._is_away
             _rename(probed, "outbox_away", "outbox")
             owe(probed)
-            _wait_until(lambda: bool(probe.delivered))
+            wait_until(lambda: probe.delivered, "the courier delivers")
     finally:
         if not probe.delivered:
             _rename(probed, "outbox_away", "outbox")
@@ -542,17 +572,24 @@ def _rename(app: Flask, name: str, new_name: str) -> None:
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Ledger]:
-    """A mail server that takes up to a second for each letter."""
-    with ledger(tmp_path, 0.5) as sink:
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """The gate at which each letter waits before the mail server accepts it."""
+    with gate(tmp_path_factory.mktemp("gate")) as found:
+        yield found
+
+
+@pytest.fixture
+def slow(tmp_path: Path, held: Gate) -> Iterator[Ledger]:
+    """A mail server that takes a letter only when the test lets it."""
+    with ledger(tmp_path, gate=held) as sink:
         yield sink
 
 
 @contextmanager
-def _worker(environ: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `tessera worker` with these variables and no others."""
+def _worker(environ: dict[str, str], *command: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `tessera worker`, or a command that does, with these variables and no others."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "api", "worker"],
+        command or [sys.executable, "-m", "api", "worker"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environ},
         stderr=subprocess.PIPE,
@@ -561,35 +598,49 @@ def _worker(environ: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
-    app: Flask, environ: dict[str, str], slow: Ledger, number: int
+    app: Flask, environ: dict[str, str], slow: Ledger, held: Gate, number: int
 ) -> None:
-    post(app, 10)
+    post(app, 3)
     with _worker(environ | {"TESSERA_MAIL_URL": slow.url}) as process:
-        slow.wait_for(1)
+        held.wait_for(1)
         process.send_signal(number)
-        assert process.wait(20) == 0
-    sent = len(slow.entries())
-    assert 1 <= sent <= 3
-    assert [owed.tries for owed in rows(app)] == [0] * (10 - sent)
+        held.let_go(3)
+        assert process.wait(DEADLINE) == 0
+    assert len(slow.entries()) == 1
+    assert [owed.tries for owed in rows(app)] == [0] * 2
+
+
+@ON_SQLITE
+def test_a_worker_that_is_told_to_stop_again_while_it_exits_leaves_the_exit_code_0(
+    app: Flask, environ: dict[str, str]
+) -> None:
+    program = f"{STOPPED_AGAIN}\nfrom api.cli import main\nmain(['worker'])"
+    with _worker(environ, sys.executable, "-c", program) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"Delivering: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
 
 
 @pytest.mark.long
 def test_a_server_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
-    app: Flask, environ: dict[str, str], slow: Ledger, tmp_path: Path
+    app: Flask, environ: dict[str, str], slow: Ledger, held: Gate, tmp_path: Path
 ) -> None:
     with serving(environ | {"TESSERA_MAIL_URL": slow.url}, tmp_path / "server.log") as server:
-        post(app, 10)
-        slow.wait_for(1)
-        assert server.stop() == 0
-    sent = len(slow.entries())
-    assert 1 <= sent <= 9
-    assert [owed.tries for owed in rows(app)] == [0] * (10 - sent)
+        post(app, 3)
+        held.wait_for(1)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not server.listens(), "the server stops")
+        held.let_go(3)
+        assert server.process.wait(DEADLINE) == 0
+    assert len(slow.entries()) == 1
+    assert [owed.tries for owed in rows(app)] == [0] * 2
 
 
 def test_a_server_delivers_by_itself(
@@ -597,22 +648,45 @@ def test_a_server_delivers_by_itself(
 ) -> None:
     with serving(environ, tmp_path / "server.log") as server:
         assert server.call("POST", "/v1/users", new_details(email="mina@example.com")).status == 201
-        _wait_until(lambda: rows(app) == [])
+        wait_until(lambda: rows(app) == [], "nothing is owed")
     assert [letter.to for letter in mailbox.new()] == ["mina@example.com"]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("worker", "threads"), [("inside", ["courier"]), ("apart", [])])
+def test_a_server_process_runs_a_courier_unless_workers_do(
+    environ: dict[str, str], worker: str, threads: list[str]
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", COURIERS],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ, "TESSERA_WORKER": worker},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(ended.stdout) == threads
+
+
+COURIERS = """
+import json, threading
+from api.server import make_wsgi_app
+make_wsgi_app()
+print(json.dumps([thread.name for thread in threading.enumerate() if thread.name == "courier"]))
+"""
 
 
 @pytest.mark.long
-def test_apart_a_server_delivers_nothing_and_a_worker_does(
+def test_apart_a_server_leaves_a_letter_to_a_worker(
     app: Flask, environ: dict[str, str], server: Server, mailbox: Mailbox
 ) -> None:
     assert server.call("POST", "/v1/users", new_details(email="mina@example.com")).status == 201
-    time.sleep(outbox.POLL_SECONDS * 1.5)
     assert [owed.tries for owed in rows(app)] == [0]
     with _worker(environ):
-        _wait_until(lambda: rows(app) == [])
+        wait_until(lambda: rows(app) == [], "nothing is owed")
     assert [letter.to for letter in mailbox.new()] == ["mina@example.com"]
 
 
+@ON_SQLITE
 def test_a_worker_says_what_it_delivers(app: Flask, environ: dict[str, str]) -> None:
     with _worker(environ) as process:
         assert process.stderr is not None
@@ -621,6 +695,7 @@ def test_a_worker_says_what_it_delivers(app: Flask, environ: dict[str, str]) -> 
         )
 
 
+@ON_SQLITE
 def test_a_worker_ends_with_words_when_its_settings_are_unfit(environ: dict[str, str]) -> None:
     ended = tessera("worker", environ=environ | {"TESSERA_MAIL_URL": "nonsense"})
     assert (ended.code, "Traceback" in ended.all) == (1, False)
@@ -649,8 +724,8 @@ def test_a_running_courier_does_chores_as_the_service_and_survives_those_that_fa
     thread = threading.Thread(target=courier.run)
     thread.start()
     try:
-        assert enough.wait(20)
+        assert enough.wait(DEADLINE)
     finally:
         courier.stop()
-        thread.join(20)
+        thread.join(DEADLINE)
     assert set(done) == {Actor("service")}

@@ -1,15 +1,13 @@
 """A real mail server in a process of its own, that keeps a ledger on disk of what it has accepted.
 
-`python -m tests.support.ledger PORT LEDGER SECONDS` starts it.
+`python -m tests.support.ledger PORT LEDGER SECONDS [GATE]` starts it.
 """
 
 import asyncio
 import os
 import random
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,10 @@ from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.support.servers import ROOT, free_port
+from tests.support.gates import Gate, pass_gate
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, listens
+from tests.support.waiting import DEADLINE, wait_until
 
 ACCEPTED = "250 OK"
 
@@ -35,38 +36,27 @@ class Ledger:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [(line.split()[0], line.split()[1]) for line in lines]
 
-    def wait_for(self, count: int, seconds: float = 20) -> list[tuple[str, str]]:
+    def wait_for(self, count: int) -> list[tuple[str, str]]:
         """Return the entries once there are so many; fails when they do not come."""
-        deadline = time.monotonic() + seconds
-        while len(self.entries()) < count:
-            assert time.monotonic() < deadline, f"{len(self.entries())} of {count} letters came"
-            time.sleep(0.02)
+        wait_until(lambda: len(self.entries()) >= count, f"the mail server has accepted {count} messages")
         return self.entries()
 
 
 @contextmanager
-def ledger(folder: Path, seconds: float = 0.0) -> Iterator[Ledger]:
-    """Run a mail server in a process of its own, that takes up to so many seconds for a message."""
+def ledger(folder: Path, seconds: float = 0.0, gate: Gate | None = None) -> Iterator[Ledger]:
+    """Run a mail server in a process of its own, that takes up to so many seconds for a message.
+
+    With a gate, each message waits there before it is accepted.
+    """
     port, path = free_port(), folder / "ledger"
     command = [sys.executable, "-m", "tests.support.ledger", str(port), str(path), str(seconds)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen([*command, *([str(gate.folder)] if gate else [])], cwd=ROOT)
     try:
-        _wait_until_it_listens(port)
+        wait_until(lambda: listens(port), "the mail server listens")
         yield Ledger(f"smtp://127.0.0.1:{port}", path)
     finally:
         process.terminate()
-        process.wait(10)
-
-
-def _wait_until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the mail server does not listen")
+        process.wait(DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -75,24 +65,28 @@ class _Writer:
 
     descriptor: int
     seconds: float
+    gate: Path | None
 
     async def handle_DATA(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
-        await asyncio.sleep(random.uniform(0, self.seconds))
+        if self.gate is not None:
+            await asyncio.to_thread(pass_gate, self.gate)
+        await asyncio.sleep(random.uniform(0, self.seconds))  # slow peer: a mail server that checks messages
         message_id = message_from_bytes(envelope.content)["Message-ID"]
         os.write(self.descriptor, f"{message_id} {' '.join(envelope.rcpt_tos)}\n".encode())
         os.fsync(self.descriptor)
-        await asyncio.sleep(random.uniform(0, self.seconds))
+        await asyncio.sleep(random.uniform(0, self.seconds))  # slow peer: a mail server that is slow to reply
         return ACCEPTED
 
 
-async def _serve(port: int, path: Path, seconds: float) -> None:
-    writer = _Writer(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY), seconds)
+async def _serve(port: int, path: Path, seconds: float, gate: Path | None) -> None:
+    writer = _Writer(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY), seconds, gate)
     server = await asyncio.get_running_loop().create_server(lambda: SMTP(writer), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))
+    at = Path(sys.argv[4]) if len(sys.argv) > 4 else None
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), at))
