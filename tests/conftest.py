@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any, TypeVar
 
 import pytest
-import yaml
 from flask import Flask
 
 from api.app import create_app
@@ -17,10 +16,10 @@ from api.kit.hashing import Hasher
 from api.sessions.keys import keyring
 from tests.support import databases, durations, requirements
 from tests.support.clients import ContractClient, Person, client_of, new_person
-from tests.support.contract import SEEN, Contract
+from tests.support.contract import SEEN, Contract, checked_in
 from tests.support.mail import Mailbox
 from tests.support.scheduling import FromBothEnds, busy_first
-from tests.support.servers import ROOT, Server, serving
+from tests.support.servers import Server, serving
 
 sys.addaudithook(databases.refuse_to_open)
 
@@ -257,7 +256,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _declared() -> set[tuple[str, int]]:
-    return Contract(yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))).declared
+    return Contract(checked_in()).declared
 
 
 def _is_whole_run(config: pytest.Config) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from api import __version__
 from tests.support import databases
 from tests.support.commands import Ended, tessera, tessera_here
+from tests.support.contract import checked_in
 from tests.support.servers import ROOT
 
 PASSWORD = "hunter2-of-the-database"
@@ -131,35 +131,35 @@ def in_production(environ: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_document_is_the_one_that_is_checked_in(in_production: dict[str, str]) -> None:
-    ended = tessera("openapi", environ=in_production)
+    ended = tessera_here("openapi", environ=in_production)
     assert (ended.code, ended.errors) == (0, "")
     assert ended.output == (ROOT / "openapi.yaml").read_text(encoding="utf-8")
 
 
 def test_the_document_is_the_same_in_json(in_production: dict[str, str]) -> None:
     ended = tessera_here("openapi", "--json", environ=in_production)
-    assert json.loads(ended.output) == yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    assert json.loads(ended.output) == checked_in()
 
 
 def test_migrate_brings_an_empty_database_up_to_date(environ: dict[str, str], empty_database: str) -> None:
     environ |= {"TESSERA_DATABASE_URL": empty_database}
-    before = tessera("migrate", "--check", environ=environ)
+    before = tessera_here("migrate", "--check", environ=environ)
     assert is_plain_failure(before)
     assert "tessera migrate" in before.errors
-    assert tessera("migrate", environ=environ).code == 0
-    after = tessera("migrate", "--check", environ=environ)
+    assert tessera("migrate", environ=environ).code == 0  # as a process, as its user runs it
+    after = tessera_here("migrate", "--check", environ=environ)
     assert (after.code, after.output) == (0, "The database is up to date.\n")
 
 
 def test_the_doctor_finds_no_fault_in_what_is_well(environ: dict[str, str]) -> None:
-    assert tessera("migrate", environ=environ).code == 0
-    ended = tessera("doctor", environ=environ)
+    assert tessera_here("migrate", environ=environ).code == 0
+    ended = tessera_here("doctor", environ=environ)
     assert ended.code == 0
     assert {line.split()[0] for line in ended.output.splitlines()} == {"ok"}
 
 
 def test_the_doctor_sees_that_the_tables_are_missing(environ: dict[str, str], empty_database: str) -> None:
-    ended = tessera("doctor", environ=environ | {"TESSERA_DATABASE_URL": empty_database})
+    ended = tessera_here("doctor", environ=environ | {"TESSERA_DATABASE_URL": empty_database})
     assert is_plain_failure(ended)
     assert [
         line for line in ended.output.splitlines() if line.startswith("FAULT") and "tessera migrate" in line
@@ -167,7 +167,7 @@ def test_the_doctor_sees_that_the_tables_are_missing(environ: dict[str, str], em
 
 
 def test_the_doctor_looks_at_a_name_that_nobody_knows(environ: dict[str, str]) -> None:
-    ended = tessera("doctor", environ=environ | {"TESSERA_PROT": "1"})
+    ended = tessera_here("doctor", environ=environ | {"TESSERA_PROT": "1"})
     assert "look   TESSERA_PROT is set, but no such setting is known" in ended.output.splitlines()
 
 
@@ -175,7 +175,7 @@ def test_the_doctor_looks_at_a_name_that_nobody_knows(environ: dict[str, str]) -
 def test_a_database_that_is_out_of_reach_is_named_without_its_password(
     environ: dict[str, str], command: str
 ) -> None:
-    ended = tessera(command, environ=environ | {"TESSERA_DATABASE_URL": UNREACHABLE})
+    ended = tessera_here(command, environ=environ | {"TESSERA_DATABASE_URL": UNREACHABLE})
     assert is_plain_failure(ended)
     assert "does not answer" in ended.all
     assert PASSWORD not in ended.all
@@ -191,7 +191,7 @@ def test_every_unfit_setting_is_named_in_a_line_of_its_own(environ: dict[str, st
         "TESSERA_DATABASE_URL": f"mysql://tessera:{PASSWORD}@db/tessera",
         "TESSERA_HASH_MEMORY_KIB": "1024",
     }
-    ended = tessera(command, environ=environ | unfit)
+    ended = tessera_here(command, environ=environ | unfit)
     assert is_plain_failure(ended)
     for name, value in unfit.items():
         [line] = [line for line in ended.all.splitlines() if f"{name}:" in line]

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from marshmallow import Schema
 
 from api.kit.operation import Operation
 from tests import generated
+from tests.support.contract import checked_in
 from tests.support.own import own_features
 from tests.support.servers import ROOT
 
@@ -39,7 +39,7 @@ def _parts(operation: Operation) -> set[str]:
 
 
 def test_the_contract_shows_what_was_taken(taken: dict[str, dict[str, Any]]) -> None:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     for item in document["paths"].values():
         for described in item.values():
             example = taken.get(described["operationId"], {})

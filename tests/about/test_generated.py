@@ -1,32 +1,39 @@
 """What is generated and checked in is what the code says today."""
 
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from tests import generated
-from tests.support.contract import Contract
+from tests.support.contract import Contract, checked_in
 from tests.support.servers import ROOT
+
+
+@cache
+def _documents() -> list[tuple[Path, bytes]]:
+    """Return what is generated; it is generated once for all tests."""
+    return list(generated.documents())
 
 
 @pytest.mark.parametrize("name", ["openapi.yaml", "problems.md", "README.md", "messages.po", "messages.mo"])
 def test_not_a_byte_has_drifted(name: str) -> None:
-    found = [(path, wanted) for path, wanted in generated.documents() if path.name == name]
+    found = [(path, wanted) for path, wanted in _documents() if path.name == name]
     assert found
     for path, wanted in found:
         assert path.read_bytes() == wanted, f"{path}: run: make docs"
 
 
 def test_openapi_yaml_is_accepted_by_the_validator() -> None:
-    validate(yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8")))
+    validate(checked_in())
 
 
 def test_every_operation_has_what_generators_and_readers_need() -> None:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     ids = set()
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -43,7 +50,7 @@ def test_every_operation_has_what_generators_and_readers_need() -> None:
 
 
 def test_every_object_has_a_name_of_its_own() -> None:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     shapes = document["components"]["schemas"]
     within = [schema.get("properties", {}) for schema in shapes.values()]
     assert [where for where, schema in _schemas([document["paths"], within], "") if _is_object(schema)] == []
@@ -64,7 +71,7 @@ def _is_object(schema: dict[str, Any]) -> bool:
 
 
 def test_every_link_gives_parameters_that_its_operation_takes() -> None:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     operations = {o["operationId"]: o for item in document["paths"].values() for o in item.values()}
     links = [
         link
@@ -79,7 +86,7 @@ def test_every_link_gives_parameters_that_its_operation_takes() -> None:
 
 
 def test_every_example_fits_its_schema() -> None:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     contract = Contract(document)
     for path, item in document["paths"].items():
         for method, operation in item.items():

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from tests.support import databases
 from tests.support.clients import ContractClient, Person, new_details
 from tests.support.servers import ROOT
+
+pytestmark = databases.ON_SQLITE
 
 PAGE = (ROOT / "docs" / "problems.md").read_text(encoding="utf-8")
 

@@ -140,18 +140,23 @@ FILTERS: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("query", range(len(FILTERS)))
-def test_a_page_is_read_from_an_index_in_its_order(app: Flask, admin: Person, query: int) -> None:
+def test_a_page_is_read_from_an_index_in_its_order(app: Flask, admin: Person) -> None:
     _fill(app)
+    for query in FILTERS:
+        plan = _plan(app, admin, query)
+        assert re.search(r"INDEX ix_audit_events|Index Scan (Backward )?using ix_audit_events", plan), plan
+        assert not re.search(r"Sort|Seq Scan|TEMP B-TREE", plan), plan
+
+
+def _plan(app: Flask, admin: Person, query: dict[str, str]) -> str:
+    """Return how the database reads a page of the list."""
     with statements(app) as seen:
-        answer = admin.client.get(LIST, query_string=FILTERS[query], headers=admin.bearer)
+        answer = admin.client.get(LIST, query_string=query, headers=admin.bearer)
     assert answer.status_code == 200
     [read] = [statement for statement in seen if "audit_events" in statement.text]
     with app.app_context(), db.engine.connect() as connection:
         explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-        plan = "\n".join(map(str, connection.exec_driver_sql(explain + read.text, read.parameters)))
-    assert re.search(r"INDEX ix_audit_events|Index Scan (Backward )?using ix_audit_events", plan), plan
-    assert not re.search(r"Sort|Seq Scan|TEMP B-TREE", plan), plan
+        return "\n".join(map(str, connection.exec_driver_sql(explain + read.text, read.parameters)))
 
 
 def _fill(app: Flask) -> None:

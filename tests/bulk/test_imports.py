@@ -12,6 +12,7 @@ from flask import Flask
 from api.bulk.models import ImportChunk, ImportClaim
 from api.kit import work
 from tests.bulk.conftest import Import, deliver_all, exported, lines_of, row
+from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person
 from tests.support.mail import Mailbox
 
@@ -139,6 +140,7 @@ def test_a_password_comes_in_one_form(bring: Import) -> None:
     assert codes(job) == [(1, "/password_hash", "both_given")]
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

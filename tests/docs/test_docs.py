@@ -7,7 +7,10 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from tests.conftest import MakeApp
+from tests.support import databases
 from tests.support.clients import ContractClient, client_of
+
+pytestmark = databases.ON_SQLITE
 
 PAGE = "https://id.example.com/docs"
 FOREIGN = re.compile(rb"""(?:url\(|@import|=)\s*["']?\s*(?:https?:)?//""")

@@ -8,7 +8,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of, contract_of
+
+pytestmark = databases.ON_SQLITE
 
 ME = "/v1/users/me"
 

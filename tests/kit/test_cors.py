@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
-import yaml
 from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp
 from tests.kit.conftest import MakeOffline
+from tests.support import databases
 from tests.support.clients import ContractClient, client_of, new_person
-from tests.support.contract import METHODS
-from tests.support.servers import ROOT
+from tests.support.contract import METHODS, checked_in
+
+pytestmark = databases.ON_SQLITE
 
 PAGE = "https://app.example.com"
 LOCAL = "http://localhost:3000"
@@ -225,7 +226,7 @@ def test_by_default_nobody_may_read(offline: ContractClient) -> None:
 
 
 def _documented() -> Iterator[dict[str, Any]]:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    document = checked_in()
     for item in document["paths"].values():
         yield from (operation for method, operation in item.items() if method in METHODS)
 

@@ -4,7 +4,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-import yaml
 from flask import Flask
 from flask_restful import Resource
 from openapi_spec_validator import validate
@@ -18,7 +17,11 @@ from api.kit.problems import NotFound
 from schemas.base import Answer as AnswerSchema
 from schemas.base import Integer, Request
 from tests.kit.conftest import MakeOffline
+from tests.support import databases
 from tests.support.clients import ContractClient, client_of
+from tests.support.contract import load_yaml
+
+pytestmark = databases.ON_SQLITE
 
 GUIDE = "https://docs.example.com/from-old-to-new"
 WITH_LINK = Deprecation(date(2026, 11, 1), date(2027, 5, 1), GUIDE)
@@ -135,7 +138,7 @@ def test_nothing_else_says_so(client: ContractClient, path: str) -> None:
 
 def test_the_contract_says_so(app: Flask) -> None:
     document = openapi.document(app.extensions["tessera"])
-    validate(yaml.safe_load(openapi.as_yaml(document)))
+    validate(load_yaml(openapi.as_yaml(document)))
     old, new = document["paths"]["/v1/old"], document["paths"]["/v1/new"]
     told = f"Deprecated since 2026-11-01; ends on 2027-05-01. See {GUIDE}."
     assert old["get"]["deprecated"] is True

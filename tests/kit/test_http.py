@@ -24,6 +24,8 @@ from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, contract_of, new_details
 from tests.support.servers import ROOT
 
+pytestmark = databases.ON_SQLITE
+
 LIMIT = 65536  # bytes
 PROBLEM_JSON = "application/problem+json"
 SECURITY_HEADERS = {
@@ -713,35 +715,42 @@ def _lines(logged: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in logged.stderr.splitlines()]
 
 
+@databases.ON_EACH
 def test_every_line_of_the_log_is_one_json_object(logged: subprocess.CompletedProcess[str]) -> None:
     assert all(isinstance(line, dict) for line in _lines(logged))
 
 
+@databases.ON_EACH
 def test_every_request_has_one_line(logged: subprocess.CompletedProcess[str]) -> None:
     requests = [line for line in _lines(logged) if line["event"] == "request"]
     assert [line["status"] for line in requests] == [201, 201, 200, 401, 200, 415, 403, 404, 500, 500]
     assert [line["operation"] for line in requests[:2]] == ["createUser", "createSession"]
 
 
+@databases.ON_EACH
 def test_the_log_names_the_request_that_failed(logged: subprocess.CompletedProcess[str]) -> None:
     events = {line["event"] for line in _lines(logged) if line.get("request_id") == "of-the-fault"}
     assert events == {"internal_error", "request"}
 
 
+@databases.ON_EACH
 def test_the_log_has_no_body_and_no_secret(logged: subprocess.CompletedProcess[str]) -> None:
     for secret in ("canary-password", "canary-wrong", *logged.stdout.split()):
         assert secret not in logged.stderr
 
 
+@databases.ON_EACH
 def test_the_log_has_nothing_that_was_sent(logged: subprocess.CompletedProcess[str]) -> None:
     assert [line for line in logged.stderr.splitlines() if "canary" in line] == []
 
 
+@databases.ON_EACH
 def test_a_fault_of_the_database_puts_no_row_into_the_log(logged: subprocess.CompletedProcess[str]) -> None:
     assert "of-the-row" in logged.stderr
     assert "argon2id" not in logged.stderr
 
 
+@databases.ON_EACH
 def test_the_log_is_only_written_to_standard_error(logged: subprocess.CompletedProcess[str]) -> None:
     assert len(logged.stdout.splitlines()) == 1
 

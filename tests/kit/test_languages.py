@@ -14,7 +14,10 @@ from api.kit.languages import ENGLISH, OWN, Languages
 from schemas.messages import Phrase
 from tests.conftest import MakeApp
 from tests.kit.conftest import MakeOffline
+from tests.support import databases
 from tests.support.clients import ContractClient, Person, client_of
+
+pytestmark = databases.ON_SQLITE
 
 NOTHING_HERE = {"en": "There is nothing here", "ko": "찾을 수 없습니다"}
 

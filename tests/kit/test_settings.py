@@ -16,8 +16,11 @@ from api.kit.feature import Feature, selected
 from api.kit.secrets import Seal, derive, kept_secret, read_secret_keys
 from api.kit.settings import Setting, Settings, SettingsError, integer, one_of, some_of, text, words
 from tests.conftest import SECRET, MakeApp
+from tests.support import databases
 from tests.support.clients import Person, client_of, contract_of, new_person
 from tests.support.servers import ROOT
+
+pytestmark = databases.ON_SQLITE
 
 NEW = "1d7e0b52c8f3496ab0e5d4c3f2a19087"
 CANARY = "canary-7f3a9c"

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
+from tests.support import databases
 from tests.support.servers import Server, parse, serving
+
+pytestmark = databases.ON_SQLITE
 
 PAGE = "https://app.example.com"
 

@@ -19,6 +19,7 @@ from api.kit.one_time import OneTimeToken
 from api.users import service as users
 from tests.conftest import MakeApp
 from tests.emails.test_verification import refused
+from tests.support import databases
 from tests.support.blocking import watching_locks
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details, new_person
 from tests.support.databases import read_apart
@@ -144,6 +145,7 @@ def test_an_address_that_only_looks_like_ones_own_gets_nothing(app: Flask, mailb
     assert mailbox.deliver() == []
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     "form", ["list", "two", "object", "comma", "semicolon", "space", "name", "lines", "null"]
 )

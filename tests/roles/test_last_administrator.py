@@ -96,6 +96,7 @@ def test_another_role_of_the_last_one_can_be_taken(app: Flask, admin: Person) ->
     assert administrators(app) == {admin.id}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "removals",
     [(demote, demote), (delete, delete), (suspend, suspend), (demote, delete), (delete, suspend)],
@@ -108,6 +109,7 @@ def test_two_who_remove_each_other_leave_one(app: Flask, removals: tuple[Removal
         _one_is_left(app, pair, answers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("removal", [demote, delete])
 def test_of_four_who_leave_at_once_one_stays(app: Flask, removal: Removal) -> None:
     for _ in range(ROUNDS // 2):

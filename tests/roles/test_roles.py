@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from api.kit import work
 from api.kit.db import db
 from api.users.models import Role
+from tests.support import databases
 from tests.support.clients import Person
 from tests.support.roles import give, new_holder, new_role
 from tests.support.watching import in_parallel, statements, user_row
@@ -73,6 +74,7 @@ def test_of_parallel_roles_of_one_name_one_is_made(admin: Person) -> None:
     assert sorted(answers) == [201, 409, 409, 409]
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize("name", ["Support", "1st", "a b", "\u00e4", "a/b", "a" * 41, "", "-a", "a\n"])
 def test_a_name_that_is_none_is_refused(admin: Person, name: str) -> None:
     assert errors(admin.call("POST", ROLES, SUPPORT | {"name": name}))[0][0] == "/name"

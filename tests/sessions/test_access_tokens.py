@@ -32,6 +32,8 @@ from tests.support.clients import ContractClient, Person, client_of, new_person
 from tests.support.signing import signing_key
 from tests.support.watching import looks_outside, set_user, statements
 
+pytestmark = databases.ON_SQLITE
+
 URL = "https://id.example.com"
 ME = "/v1/users/me"
 LIFETIME = 900  # seconds, by default

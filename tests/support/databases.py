@@ -21,6 +21,7 @@ EACH = (pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.nee
 # for what only one database has, or for code that no database takes part in.
 ON_SQLITE = pytest.mark.database("sqlite")
 ON_POSTGRESQL = pytest.mark.database("postgresql")
+ON_EACH = pytest.mark.database(*KINDS)  # in a module that is marked otherwise
 TRAIL = "audit_"  # how the names of the audit trail's tables begin
 
 

@@ -24,6 +24,8 @@ from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details
 from tests.support.commands import tessera_here
 
+pytestmark = databases.ON_SQLITE
+
 TOO_COMMON, CONTAINS_NAME = "password_too_common", "password_contains_name"
 BREACHED = "a sentence that has leaked"
 WORDS = Path(password_lists.__file__).with_name("common_passwords.txt")

@@ -8,6 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.users import identifiers
+from tests.support import databases
+
+pytestmark = databases.ON_SQLITE
 
 NEVER = re.compile("(?!)")
 ASCII = st.text(st.characters(max_codepoint=127), max_size=90)

@@ -7,9 +7,12 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp
+from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details
 from tests.support.commands import tessera
 from tests.support.watching import set_user
+
+pytestmark = databases.ON_SQLITE
 
 ADMIN = "\u0430dmin"  # its first letter is Cyrillic
 PAYPAL = "\u0440\u0430ypal"  # its first two are

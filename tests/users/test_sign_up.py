@@ -16,6 +16,7 @@ from api.kit.db import db
 from api.kit.hashing import Hasher
 from api.users.models import User
 from tests.conftest import MakeApp
+from tests.support import databases
 from tests.support.clients import PASSWORD, ContractClient, Person, client_of, new_details, new_person
 from tests.support.watching import in_parallel, user_row
 
@@ -174,6 +175,7 @@ def test_a_username_may_be(client: ContractClient, username: str) -> None:
     assert (made.status_code, made.get_json()["username"]) == (201, username)
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("username", "code"),
     [
@@ -231,6 +233,7 @@ def test_an_address_may_be(client: ContractClient, email: str) -> None:
     assert (made.status_code, made.get_json()["email"]) == (201, email)
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     "email",
     [
@@ -287,11 +290,13 @@ def test_a_local_part_over_64_octets_is_no_address(client: ContractClient) -> No
     assert pointers_of(sign_up(client, email=f"{'a' * 65}@example.com")) == {"/email"}
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize("invisible", ["\ufe0f", "\u034f", "\u2060", "\ufeff", "\u180b"], ids=ascii)
 def test_an_invisible_character_makes_no_address(client: ContractClient, invisible: str) -> None:
     assert pointers_of(sign_up(client, email=f"mi{invisible}na@example.com")) == {"/email"}
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize("dot", ["\uff0e", "\u3002", "\uff61"], ids=ascii)
 def test_a_full_width_dot_makes_no_address(client: ContractClient, dot: str) -> None:
     assert pointers_of(sign_up(client, email=f"mina@example{dot}com")) == {"/email"}
@@ -313,11 +318,13 @@ def test_a_member_that_clients_may_not_set_is_refused(client: ContractClient) ->
     assert errors_of(sign_up(client, **hostile)) == {(f"/{name}", "unknown_member") for name in hostile}
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize("name", ["", "a/b~c", "\u7f8e", NUL, "\n", "\u202e", LONE_SURROGATE], ids=ascii)
 def test_an_unknown_member_of_any_name_is_named(client: ContractClient, name: str) -> None:
     assert [code for _, code in errors_of(sign_up(client, **{name: 1}))] == ["unknown_member"]
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     "password",
     [
@@ -340,6 +347,7 @@ def test_a_password_may_be(client: ContractClient, password: str) -> None:
     assert sign_up(client, password=password).status_code == 201
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     "password",
     ["\U0001f469\u200d\U0001f680" * 4, "\u2764\ufe0f" * 8, "\u1100\u1161" * 8, "\U0001fae9" * 8],
@@ -351,6 +359,7 @@ def test_a_password_may_have_any_emoji_and_letter_that_a_keyboard_gives(
     assert sign_up(client, password=password).status_code == 201
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("password", "code"),
     [
@@ -385,6 +394,7 @@ def test_a_password_is_measured_after_normalisation(client: ContractClient) -> N
     assert errors_of(sign_up(client, password="e\u0301" * 4)) == {("/password", "too_short")}
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("chosen", "typed"),
     [
@@ -400,6 +410,7 @@ def test_a_password_opens_in_another_unicode_form(client: ContractClient, chosen
     assert sign_in(client, user["username"], typed) == 201
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("chosen", "typed"),
     [
@@ -441,6 +452,7 @@ def test_metadata_is_kept_as_it_was_sent(client: ContractClient, metadata: dict[
     assert sign_up(client, metadata=metadata).get_json()["metadata"] == metadata
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize(
     ("metadata", "code"),
     [
@@ -503,6 +515,7 @@ def test_the_needed_identifier_is_still_needed(make_app: MakeApp, needed: str) -
     assert errors_of(refused) == {(f"/{needed}", "required")}
 
 
+@databases.ON_SQLITE
 @pytest.mark.parametrize("needed", ["email", "username"])
 def test_the_document_names_what_is_required(make_app: MakeApp, needed: str) -> None:
     document = openapi.document(make_app(IDENTIFIERS=needed).extensions["tessera"])
