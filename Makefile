@@ -9,7 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-.PHONY: help serve test test-long test-browser fuzz check openapi docs lock bench bench-peers migration clean
+.PHONY: help serve services services-stop test test-long test-orders test-browser fuzz check openapi docs lock \
+	bench bench-peers migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -41,11 +42,22 @@ serve: .venv/.runtime  ## Set up what is missing, migrate, and serve on http://1
 	@$(BIN)/tessera migrate
 	@exec $(BIN)/tessera serve
 
+services: .venv/.dev  ## Start the PostgreSQL and Redis that tests need, under .services/; install them as root
+	@$(BIN)/python -m tests.services start
+
+services-stop: .venv/.dev  ## Stop what `make services` started, and remove its data
+	@$(BIN)/python -m tests.services stop
+
 test: .venv/.dev tests/node/node_modules  ## Set up what is missing, and run the tests, but for the long ones
 	@$(PYTEST) -m "not long" $(ARGS)
 
 test-long: .venv/.dev tests/node/node_modules  ## Run the long tests: races, kill -9 over and over, the image
 	@$(PYTEST) -m long $(ARGS)
+
+ORDERS := 5
+
+test-orders: .venv/.dev tests/node/node_modules  ## Run the tests in random orders, and each module alone: make test-orders ORDERS=10
+	@$(BIN)/python -m tests.orders --orders $(ORDERS) $(ARGS)
 
 test-browser: .venv/.dev tests/node/node_modules  ## Try the page /docs in Chromium, which has to be installed
 	@$(BIN)/python -m tests.browser $(ARGS)
