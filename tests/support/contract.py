@@ -20,8 +20,8 @@ METHODS = ("get", "post", "put", "patch", "delete")
 PROBLEM_JSON = "application/problem+json"
 
 
-def load_yaml(text: str) -> Any:
-    """Return what a YAML text holds, by the parser in C: the one in Python takes a second for the contract."""
+def load_yaml(text: str | bytes) -> Any:
+    """Return what a YAML text holds, by the parser in C: the contract takes the one in Python a second."""
     return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
