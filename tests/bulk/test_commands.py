@@ -124,6 +124,7 @@ def test_kill_9_and_the_same_command_again_is_as_if_nothing_had_been(
     assert tuple(job) == (20_000, 20_000, 0)
 
 
+@pytest.mark.database("sqlite")
 def test_a_terminal_sees_a_bar(environ: dict[str, str], app: Flask, file: Path) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
