@@ -422,7 +422,7 @@ def test_a_token_for_another_purpose_is_refused(holder: Person, forge: Forge, ki
         "file:///dev/null",
         "https://evil.example/jwks.json",
         "' OR 1=1 --",
-        "| sleep 9",
+        "| touch owned",
         "\x00",
         "\ud800",
         "k" * 5000,
