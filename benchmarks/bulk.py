@@ -9,7 +9,8 @@ told. Beside it stands the same rows, as they are stored, by a bare COPY with ps
 executemany with sqlite3, in one transaction into the same table with the same indexes; and the same
 columns by COPY TO, or by a plain SELECT that is read to its end. `us` is CPU time of the process a row,
 without that of PostgreSQL's. Progress goes to stderr, a table in
-Markdown to stdout.
+Markdown to stdout. If the work on one database fails, the other one is measured all the same, and the exit
+code is 1.
 """
 
 import argparse
@@ -22,13 +23,15 @@ import sys
 import tempfile
 import time
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from benchmarks import tessera
+from benchmarks.failures import Failed, Failures
 from benchmarks.measuring import ROOT, markdown, report
 from benchmarks.postgresql import own_database
 
@@ -89,7 +92,7 @@ def tessera_command(environ: dict[str, str], *arguments: str) -> Run:
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"tessera {' '.join(arguments)} failed")
+        raise Failed(f"tessera {' '.join(arguments)} failed: see above")
     times, peak = done.stdout.splitlines()[-2:]
     seconds, used = map(float, times.split())
     return Run(seconds, used, int(peak) / 1024)
@@ -206,7 +209,7 @@ def measure(database: PostgreSQL | SQLite, folder: Path, rows: Path, count: int)
     again = tessera_command(environ, "user", "import", str(first))
     tessera_command(environ, "user", "export", str(second))
     if first.read_bytes() != second.read_bytes():
-        sys.exit("the second export is not the first one")
+        raise Failed("the second export differs from the first one")
     return [
         _line(database, "import", count, imported, bare_import, database.bare_import),
         _line(database, "import of an export", count, again, bare_import, database.bare_import),
@@ -228,20 +231,36 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rows", type=int, default=200_000, help="users to bring in (200000)")
+    parser.add_argument("--rows", type=int, default=200_000, help="users to import (%(default)s)")
+    parser.add_argument("--on", choices=("sqlite", "postgresql"), help="measure this database alone (both)")
     options = parser.parse_args()
     lines: list[list[str]] = []
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        rows = folder / "rows.ndjson"
+    failures = Failures()
+    with tempfile.TemporaryDirectory() as name, databases(Path(name), options.on) as found:
+        rows = Path(name) / "rows.ndjson"
+        report(f"writing {options.rows:,} rows")
         write_rows(rows, options.rows)
-        (folder / "sqlite").mkdir()
-        lines += measure(SQLite(folder / "sqlite" / "tessera.db"), folder / "sqlite", rows, options.rows)
-        if (own := stack.enter_context(own_database())) is not None:
-            (folder / "postgresql").mkdir()
-            lines += measure(PostgreSQL(own.url), folder / "postgresql", rows, options.rows)
+        for folder, database in found.items():
+            with failures.recorded(f"Tessera, {database.name}", "import and export"):
+                lines += measure(database, folder, rows, options.rows)
     head = ("what", "on", "rows/s", "bare rows/s", "of bare", "us", "bare us", "peak MiB")
     print(markdown("llrrrrrr", head, lines))
+    failures.finish()
+
+
+@contextmanager
+def databases(folder: Path, only: str | None) -> Iterator[dict[Path, PostgreSQL | SQLite]]:
+    """Yield each database that there is, or `only` one, by the folder of its files."""
+    found: dict[Path, PostgreSQL | SQLite] = {}
+    with ExitStack() as stack:
+        if only != "postgresql":
+            found[folder / "sqlite"] = SQLite(folder / "sqlite" / "tessera.db")
+        own = None if only == "sqlite" else stack.enter_context(own_database())
+        if own is not None:
+            found[folder / "postgresql"] = PostgreSQL(own.url)
+        for each in found:
+            each.mkdir()
+        yield found
 
 
 if __name__ == "__main__":

@@ -2,52 +2,59 @@
 
 import resource
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from http.client import HTTPException
 
-from benchmarks.client import PATIENCE, http_request
+from benchmarks.client import PATIENCE, ask, http_request
+from benchmarks.failures import Failed, Outcome, WrongAnswer
 from benchmarks.measuring import Server
 
 SLOW = 200  # clients
 PAUSE = 0.02  # seconds between two visits of somebody honest
 
 
-def visits(
-    server: Server, path: str, seconds: float, headers: Mapping[str, str] | None = None
-) -> list[float]:
-    """Get a path again and again, each time on a new connection; return the seconds that each took.
+def visits(server: Server, path: str, seconds: float, headers: Mapping[str, str] | None = None) -> Outcome:
+    """Get a path again and again, each time on a new connection.
 
-    What is not answered 200 in time counts as PATIENCE.
+    A visit has failed if it is not answered 200 within PATIENCE.
     """
-    found: list[float] = []
+    found = Outcome()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        found.append(_visit(server, path, headers))
+        _visit(server, path, headers, found)
         time.sleep(PAUSE)
     return found
 
 
-def _visit(server: Server, path: str, headers: Mapping[str, str] | None) -> float:
+def _visit(server: Server, path: str, headers: Mapping[str, str] | None, found: Outcome) -> None:
     began = time.perf_counter()
-    with suppress(OSError, HTTPException):
-        if server.call("GET", path, headers=headers).status == 200:
-            return time.perf_counter() - began
-    return PATIENCE
+    try:
+        reply = ask(server.port, http_request("GET", path, headers), PATIENCE)
+    except OSError as error:
+        found.fail(error)
+        return
+    if reply.status == 200:
+        found.latencies.append(time.perf_counter() - began)
+    else:
+        found.fail(reply)
+
+
+def with_patience(found: Outcome) -> list[float]:
+    """Return the seconds of all visits; one that failed counts as PATIENCE."""
+    return found.latencies + [PATIENCE] * found.failed
 
 
 @contextmanager
-def slowly(server: Server, opening: bytes) -> Iterator[list[float]]:
-    """Let SLOW clients send `opening` and then a byte a second; who is cut comes back at once.
+def slowly(server: Server, opening: bytes, count: int = SLOW) -> Iterator[list[float]]:
+    """Let `count` clients send `opening` and then a byte a second; who is cut comes back at once.
 
     Yield a list that grows by the seconds after which each was cut.
     """
     stop = threading.Event()
     with ExitStack() as stack:
-        clients = [_Slow(server, opening) for _ in range(SLOW)]
+        clients = [_Slow(server, opening) for _ in range(count)]
         for client in clients:
             stack.callback(client.close)
         cut: list[float] = []
@@ -124,11 +131,11 @@ def _ask_all(clients: list[socket.socket], request: bytes) -> None:
         for client in some:
             answer = client.recv(65_536)
             if not answer.startswith(b"HTTP/1.1 200 "):
-                sys.exit(f"an idle connection got no answer but {answer[:100]!r}")
+                raise WrongAnswer(f"an idle connection: {answer[:100]!r}")
 
 
 def _have_descriptors(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
-        sys.exit(f"{count} descriptors are needed, and `ulimit -Hn` allows {hard}")
+        raise Failed(f"{count} descriptors are needed, and `ulimit -Hn` allows {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))

@@ -6,24 +6,40 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.failures import Failures
 from benchmarks.measuring import Sample
+from benchmarks.peers.apps.common import USERS
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One round of one workload; all but the rate and the times are CPU microseconds a request."""
+    """One round of one workload: CPU microseconds a request, the rate, times, and what failed.
+
+    A figure is not valid if too many requests failed; no median counts it.
+    """
 
     us: float
     database_us: float | None
     requests_per_second: float
     p50_ms: float
     p99_ms: float
+    failed: int = 0
+    first_failure: str = ""
+    is_valid: bool = True
 
     @classmethod
     def of(cls, sample: Sample) -> "Figure":
         """Return the figures of a measurement."""
-        times = sample.percentile(0.5), sample.percentile(0.99)
-        return cls(sample.microseconds, sample.database_microseconds, sample.rate, *times)
+        return cls(
+            us=sample.microseconds,
+            database_us=sample.database_microseconds,
+            requests_per_second=sample.rate,
+            p50_ms=sample.percentile(0.5),
+            p99_ms=sample.percentile(0.99),
+            failed=sample.outcome.failed,
+            first_failure=sample.outcome.first,
+            is_valid=sample.outcome.is_valid,
+        )
 
 
 @dataclass
@@ -37,6 +53,7 @@ class Record:
     idle_mib: list[float] = field(default_factory=list)
     loaded_mib: list[float] = field(default_factory=list)
     workloads: dict[str, list[Figure]] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)  # requests, by workload, with or without a figure
 
     def __str__(self) -> str:
         return f"{self.system}, {self.storage}" if self.storage else self.system
@@ -47,19 +64,19 @@ class Record:
         return bool(self.hash) and not self.system.startswith("Tessera")
 
     @property
-    def start(self) -> float:
+    def start(self) -> float | None:
         """Milliseconds to the first answer."""
-        return statistics.median(self.start_ms)
+        return _median(self.start_ms)
 
     @property
-    def idle(self) -> float:
+    def idle(self) -> float | None:
         """MiB before the load."""
-        return statistics.median(self.idle_mib)
+        return _median(self.idle_mib)
 
     @property
-    def loaded(self) -> float:
+    def loaded(self) -> float | None:
         """MiB after the load."""
-        return statistics.median(self.loaded_mib)
+        return _median(self.loaded_mib)
 
     def us(self, workload: str) -> float | None:
         """Return the server's CPU microseconds a request, None when it was not asked that."""
@@ -70,9 +87,9 @@ class Record:
         return self.median(workload, "database_us")
 
     def median(self, workload: str, name: str) -> float | None:
-        """Return the median of a figure over the rounds."""
-        found = [getattr(figure, name) for figure in self.workloads.get(workload, ())]
-        return statistics.median(found) if found and None not in found else None
+        """Return the median of a figure over the rounds in which it is valid."""
+        rounds = [figure for figure in self.workloads.get(workload, ()) if figure.is_valid]
+        return _median([getattr(figure, name) for figure in rounds])
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,9 @@ class Throughput:
     us: float
     database_us: float | None
     client_us: float
+    failed: int = 0
+    first_failure: str = ""
+    is_valid: bool = True
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -104,6 +124,8 @@ class Run:
     records: list[Record] = field(default_factory=list)
     hash_us: list[float] = field(default_factory=list)
     throughput: list[Throughput] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+    users: int = USERS
 
     def record(self, system: str, storage: str) -> Record | None:
         """Return what was found about a system, None when it was not measured."""
@@ -118,15 +140,20 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write every figure as JSON."""
-        path.write_text(
-            json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        found = _rounded({**asdict(self), "failures": [asdict(one) for one in self.failures.found]})
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def medians(found: Sequence[Throughput], storage: str, processes: int) -> Throughput | None:
     """Return the median of the rounds of so many processes, by their rate."""
-    rounds = [one for one in found if (one.storage, one.processes) == (storage, processes)]
+    wanted = (storage, processes)
+    rounds = [one for one in found if one.is_valid and (one.storage, one.processes) == wanted]
     return sorted(rounds, key=lambda one: one.requests_per_second)[len(rounds) // 2] if rounds else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found and len(found) == len(values) else None
 
 
 def _rounded(value: object) -> object:

@@ -10,19 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
 
+from benchmarks.failures import Outcome, WrongAnswer
 from benchmarks.peers.apps.common import PASSWORD
 from benchmarks.systems import bearer
 
 PATIENCE = 15.0  # seconds that an answer may take
+RECOVERY = 1.0  # seconds between a failed journey and the next one
 TRIES = 30
 IDLE = 3.0  # seconds after which a connection is not used again: the service closes it after 5
 PROFILES = 5  # read with each access token
 REFRESHES = 2  # of each session
 ME = "/v1/users/me"
-
-
-class WrongAnswer(Exception):
-    """The service gave another answer than it should."""
 
 
 class Pace:
@@ -72,7 +70,7 @@ class Caller:
                 break
             self._pace.put_off += 1
             time.sleep(1)
-        raise WrongAnswer(f"{method} {path}: {answered}, not {status}: {held[:500]!r}")
+        raise WrongAnswer(f"{method} {path}: status {answered}, not {status}: {held[:500]!r}")
 
     def _exchange(
         self, method: str, path: str, body: str | None, fields: dict[str, str]
@@ -152,10 +150,13 @@ def _use(caller: Caller, tokens: Any, user_id: str) -> Any:
 
 
 @contextmanager
-def travelling(port: int, people: int, administrator: str, pace: Pace) -> Iterator[Callable[[], None]]:
+def travelling(
+    port: int, people: int, administrator: str, pace: Pace, failed: Outcome | None = None
+) -> Iterator[Callable[[], None]]:
     """Let so many people make one journey after the other meanwhile.
 
-    Yield what raises WrongAnswer, or what else ended somebody's journey, as it is raised at the end as well.
+    With `failed` a failure is counted there, and its person begins a new journey. Else yield what raises
+    WrongAnswer, or what else ended somebody's journey, as it is raised at the end as well.
     """
     stop = threading.Event()
     looks = Administrator(administrator)
@@ -163,7 +164,14 @@ def travelling(port: int, people: int, administrator: str, pace: Pace) -> Iterat
     def travel() -> None:
         with closing(Caller(port, pace)) as caller:
             while not stop.is_set():
-                journey(caller, looks)
+                try:
+                    journey(caller, looks)
+                except (WrongAnswer, OSError, http.client.HTTPException) as failure:
+                    if failed is None:
+                        raise
+                    failed.fail(f"{type(failure).__name__}: {failure}")
+                    caller.close()
+                    stop.wait(RECOVERY)
 
     def check(travels: list["Future[None]"]) -> None:
         for one in travels:

@@ -8,7 +8,8 @@ and every rung is served and measured in the same way, as `benchmarks.performanc
 one core, 8 keep-alive connections on another, interleaved rounds. A rung's cost is that of its least
 disturbed round: the difference of two medians would be mostly what else the machine did. A second
 table holds single steps, measured inside this process by one thread; under load, where threads wait
-for each other, the same steps cost more. Progress goes to stderr, the tables to stdout.
+for each other, the same steps cost more. Progress goes to stderr, the tables to stdout. Failures are counted,
+and end no run; with any the exit code is 1.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from api.users import signing_up
 from api.users.models import User
 from benchmarks import tessera
 from benchmarks.client import Repeat, http_request
+from benchmarks.failures import Failed, Failures, WrongAnswer
 from benchmarks.measuring import (
     Server,
     markdown,
@@ -185,14 +187,18 @@ class Rung:
     costs: list[float] = field(default_factory=list)
 
     @property
-    def cost(self) -> float:
-        """The microseconds a request of the least disturbed round."""
-        return min(self.costs)
+    def cost(self) -> float | None:
+        """The microseconds a request of the least disturbed round; None if no round is valid."""
+        return min(self.costs, default=None)
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, failures: Failures, what: str) -> None:
         """Measure one round."""
-        sample = measure(self.server, [self.exchange] * CONNECTIONS, seconds)
-        self.costs.append(sample.microseconds)
+        with failures.recorded(self.name, what):
+            sample = measure(self.server, [self.exchange] * CONNECTIONS, seconds)
+            failures.add(self.name, what, sample.outcome)
+            report(f"{what}: {self.name}: {sample.microseconds:,.0f} us")
+            if sample.outcome.is_valid:
+                self.costs.append(sample.microseconds)
 
 
 SMALL = {
@@ -241,28 +247,46 @@ def _large(name: str, server: Server, path: str, headers: dict[str, str]) -> Run
     """Return a rung that Tessera itself serves; only those that look at a token are sent one."""
     headers = {} if path == "/health/live" else headers
     reply = server.call("GET", path, headers=headers)
-    assert reply.status == 200, reply
+    if reply.status != 200:
+        raise WrongAnswer(f"GET {path}: {reply}")
     return Rung(name, server, Repeat(http_request("GET", path, headers), 200, reply.body.strip()))
 
 
 def rungs_table(rungs: list[Rung]) -> str:
-    """Return the ladder in Markdown."""
+    """Return the ladder in Markdown; a rung without a valid round has no figures."""
     whole, rows, before = rungs[-1].cost, [], 0.0
     for rung in rungs:
+        if rung.cost is None:
+            rows.append([rung.name, "not valid", "", ""])
+            continue
         adds = rung.cost - before
-        rows.append([rung.name, f"{rung.cost:,.0f}", f"{adds:,.0f}", f"{adds / whole:.0%}"])
+        part = "" if whole is None else f"{adds / whole:.0%}"
+        rows.append([rung.name, f"{rung.cost:,.0f}", f"{adds:,.0f}", part])
         before = rung.cost
     return markdown("lrrr", ("rung", "us", "adds us", "of the whole"), rows)
 
 
-def steps(environ: dict[str, str], log: Path) -> dict[str, float]:
-    """Return the CPU microseconds of single steps, by name."""
+def steps(environ: dict[str, str], log: Path, calls: int) -> dict[str, float]:
+    """Return the CPU microseconds of single steps, by name.
+
+    They run inside a request that comes through the whole application: what they call relies on what it
+    prepares for each request, such as the request id.
+    """
+    found: dict[str, float] = {}
+
+    def measure_steps() -> str:
+        user, token = _user_and_token()
+        found.update((name, timed(step, calls)) for name, step in _steps(user, token).items())
+        return ""
+
     with log.open("w") as lines, redirect_stderr(lines):
         configure_logs()
         app = create_app(environ)
-        with app.test_request_context("/v1/users/me"):
-            user, token = _user_and_token()
-            return {name: timed(step) for name, step in _steps(user, token).items()}
+        app.add_url_rule("/steps", view_func=measure_steps)
+        answer = app.test_client().get("/steps")
+    if answer.status_code != 200:
+        raise Failed(f"single steps: status {answer.status_code}: {answer.text} {log.read_text()[-2000:]}")
+    return found
 
 
 def _user_and_token() -> tuple[User, str]:
@@ -309,14 +333,14 @@ def _authenticate(token: str) -> None:
         sessions.authenticate(token)
 
 
-def timed(step: Callable[[], object]) -> float:
-    """Return the CPU microseconds of one call: the median of five series."""
+def timed(step: Callable[[], object], calls: int) -> float:
+    """Return the CPU microseconds of one call: the median of five series of `calls`."""
     series = []
     for _ in range(6):
         began = time.process_time_ns()
-        for _ in range(CALLS):
+        for _ in range(calls):
             step()
-        series.append((time.process_time_ns() - began) / CALLS / 1000)
+        series.append((time.process_time_ns() - began) / calls / 1000)
     return statistics.median(series[1:])  # the first is the warming-up
 
 
@@ -326,22 +350,27 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=7, help="of all rungs, in random order (7)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load a round and rung (2)")
+    add = parser.add_argument
+    add("--rounds", type=int, default=7, help="rounds of all rungs, in random order (%(default)s)")
+    add("--seconds", type=float, default=2.0, help="seconds of load for each round and rung (%(default)s)")
+    add("--calls", type=int, default=CALLS, help="calls of a step in each of its six series (%(default)s)")
     options = parser.parse_args()
     server_core, client_core = two_cores()
     os.sched_setaffinity(0, {client_core})
+    failures = Failures()
     with tempfile.TemporaryDirectory() as folder:
         with ladder(Path(folder), server_core) as rungs:
             for number in range(options.rounds):
                 for rung in random.sample(rungs, len(rungs)):
-                    rung.run(options.seconds)
-                    report(f"round {number + 1} of {options.rounds}: {rung.name}: {rung.costs[-1]:,.0f} us")
+                    rung.run(options.seconds, failures, f"round {number + 1} of {options.rounds}")
         print(rungs_table(rungs), end="\n\n")
         report("measuring single steps")
         environ = tessera.environment(Path(folder)) | {"TESSERA_PORT": "8000"}
-        found = steps(environ, Path(folder) / "log")
-    print(markdown("lr", ("step", "us"), [[name, f"{cost:,.0f}"] for name, cost in found.items()]))
+        found: dict[str, float] = {}
+        with failures.recorded("Tessera", "single steps"):
+            found = steps(environ, Path(folder) / "log", options.calls)
+    print(markdown("lr", ("step", "us"), [[name, f"{cost:,.1f}"] for name, cost in found.items()]))
+    failures.finish()
 
 
 if __name__ == "__main__":

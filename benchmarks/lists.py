@@ -2,7 +2,7 @@
 
     python -m benchmarks.lists                              100,000 and 1,000,000 users; ten minutes
     python -m benchmarks.lists --users 100000 --postgresql  10,000 and 100,000, on PostgreSQL alone
-    python -m benchmarks.lists --plot                       1,000 to 1,000,000; writes docs/lists.svg too
+    python -m benchmarks.lists --plot                       1,000 to 1,000,000; writes docs/lists.svg as well
 
 Each call is made in this process, from the filters to the rows and the cursor, without HTTP: what comes on
 top is the same whatever is asked for. Rounds of all sizes alternate, so that a drift of the machine meets all
@@ -31,9 +31,11 @@ from benchmarks import tessera
 from benchmarks.charts import Line, chart
 from benchmarks.measuring import ROOT, markdown, report
 from benchmarks.population import BEGIN, SPAN, Row, fill_postgresql, fill_sqlite, people
-from benchmarks.postgresql import own_database
+from benchmarks.postgresql import STORAGES, own_database
 
 PLOT = ROOT / "docs" / "lists.svg"
+FEWEST = 1000  # users
+FEWEST_TO_PLOT = 20_000  # users: a plot begins at a thousandth of them
 PLOTTED = (
     "first page",
     "page 90 % deep",
@@ -197,24 +199,36 @@ def plot(measured: dict[tuple[str, int, str], float], databases: Sequence[str], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.lists",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--users", type=int, default=1_000_000, help="the larger number (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="of all calls (%(default)s)")
-    parser.add_argument("--sqlite", action="store_true", help="SQLite alone")
-    parser.add_argument("--postgresql", action="store_true", help="PostgreSQL alone")
-    parser.add_argument("--plot", action="store_true", help=f"write {PLOT.relative_to(ROOT)}")
+    add = parser.add_argument
+    add(
+        "--users",
+        type=int,
+        default=1_000_000,
+        help="users in the larger database, 1000 at least; the smaller one has a tenth (%(default)s)",
+    )
+    add("--rounds", type=int, default=15, help="rounds of all calls, after one to warm up (%(default)s)")
+    add("--sqlite", action="store_true", help="measure SQLite alone")
+    add("--postgresql", action="store_true", help="measure PostgreSQL alone")
+    add("--plot", action="store_true", help="measure at four sizes, and write a plot; --users 20000 at least")
+    add("--to", type=Path, default=PLOT, metavar="FILE", help="file for the plot (docs/lists.svg)")
     options = parser.parse_args()
-    databases = [name for name in ("SQLite", "PostgreSQL") if getattr(options, name.lower())]
+    fewest = FEWEST_TO_PLOT if options.plot else FEWEST
+    if options.users < fewest or options.rounds < 1:
+        parser.error(f"--users must be {fewest} at least, and --rounds 1")
+    databases = [name for name in STORAGES if getattr(options, name.lower())]
     parts = (1000, 100, 10, 1) if options.plot else (10, 1)
     sizes = [options.users // part for part in parts]
-    with populations(databases or ["SQLite", "PostgreSQL"], sizes) as found:
+    with populations(databases or STORAGES, sizes) as found:
         measured = measure(found, options.rounds)
     databases = list(dict.fromkeys(one.database for one in found))
     for database in databases:
         print(table(measured, database, sizes), end="\n\n")
     if options.plot:
-        PLOT.write_text(plot(measured, databases, sizes), encoding="utf-8")
+        options.to.write_text(plot(measured, databases, sizes), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the benchmarks share: pinned servers, their CPU time and memory, tables."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from benchmarks.client import PATIENCE, Dialogue, Reply, ask, http_request, load
+from benchmarks.failures import Failed, NotMeasured, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 20
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 WARM_UP = 0.5  # seconds of load before each measurement
 
 
@@ -79,13 +82,15 @@ class Sample:
     """What one measurement found.
 
     `microseconds` is the server's CPU time a request and `database_microseconds` that of the database
-    where it can be seen; `latencies` are in seconds, and all answers took `seconds`.
+    where it can be seen; `latencies` are in seconds, and all answers took `seconds`. `outcome` counts the
+    failures, those of the warming-up among them.
     """
 
     microseconds: float
     database_microseconds: float | None
     latencies: Sequence[float]
     seconds: float
+    outcome: Outcome
 
     def percentile(self, part: float) -> float:
         """Return a percentile of the latencies, in milliseconds."""
@@ -171,10 +176,15 @@ def running(
         server = Server(process, port, log)
         try:
             if not _becomes_ready(server, ready):
-                sys.exit(f"{program} {' '.join(command)} does not answer:\n{server.said()}")
+                raise Failed(f"{program} {' '.join(command)} does not answer:\n{server.said()}")
             yield replace(server, start=time.perf_counter() - begin)
         finally:
             _end(process)
+
+
+def end_with_parent(number: int = signal.SIGINT) -> None:
+    """Let the kernel send a signal to this process when its parent has ended (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def free_port() -> int:
@@ -214,17 +224,46 @@ def measure(
 ) -> Sample:
     """Return what a request costs under load, after a warming-up.
 
-    What the server does after its last answer counts as well: a letter that it owes, say.
+    What the server does after its last answer counts as well, such as sending an email. Raises NotMeasured if
+    no answer is right, or if the server ends meanwhile.
     """
-    load(server.port, dialogues, WARM_UP)
+    outcome = Outcome()
+    try:
+        return _sample(server, dialogues, seconds, database_cpu, outcome)
+    except OSError as error:  # the process has ended, and /proc knows it no longer
+        outcome.fail(error)
+        raise NotMeasured(outcome) from error
+
+
+def _sample(
+    server: Server,
+    dialogues: Sequence[Dialogue],
+    seconds: float,
+    database_cpu: Callable[[], float | None],
+    outcome: Outcome,
+) -> Sample:
+    warming_up = load(server.port, dialogues, min(WARM_UP, seconds))
     server.settle()
     cpu, others, begin = server.cpu(), database_cpu(), time.perf_counter()
-    latencies = load(server.port, dialogues, seconds)
+    found = load(server.port, dialogues, seconds)
     elapsed = time.perf_counter() - begin
+    outcome.include(warming_up)
+    outcome.include(found)
+    _expect_figures(server, found.latencies, outcome)
     server.settle()
-    used, count = server.cpu() - cpu, len(latencies)
+    used, count = server.cpu() - cpu, len(found.latencies)
     share = None if others is None else (database_cpu() or 0) - others
-    return Sample(used / count, None if share is None else share / count, latencies, elapsed)
+    each = None if share is None else share / count
+    return Sample(used / count, each, found.latencies, elapsed, outcome)
+
+
+def _expect_figures(server: Server, latencies: Sequence[float], outcome: Outcome) -> None:
+    """Raise NotMeasured if a measurement has no figures."""
+    if (code := server.process.poll()) is not None:
+        outcome.fail(f"the server has ended with exit code {code}")
+        raise NotMeasured(outcome)
+    if not latencies:
+        raise NotMeasured(outcome)
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -239,5 +278,5 @@ def markdown(align: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def report(line: str) -> None:
-    """Tell the person who waits how far the run has come."""
+    """Report progress to the person who waits."""
     print(line, file=sys.stderr, flush=True)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from benchmarks.figures import Record, Run, Throughput, medians
 from benchmarks.measuring import markdown
-from benchmarks.systems import BARE, HASHLESS, LETTERLESS, OURS
+from benchmarks.postgresql import STORAGES
+from benchmarks.systems import BARE, HASHLESS, LETTERLESS, OURS, depth_among
 
-STORAGES = ("SQLite", "PostgreSQL")
 SHARES = ("server", "PostgreSQL", "client")
 REQUESTS = {
     "liveness": "`GET /health/live`",
@@ -41,8 +41,13 @@ def own_requests(run: Run) -> str:
     floor = None if bare is None else bare.us("own profile")
     head = ("request", "on", "us", "PostgreSQL us", "x bare", "requests/s", "p50 ms", "p99 ms")
     rows = [] if bare is None else [_detail("bare Flask route", bare, "own profile", floor)]
-    for workload, name in REQUESTS.items():
-        rows += [_detail(name, one, workload, floor) for one in ours(run) if workload in one.workloads]
+    for workload, called in REQUESTS.items():
+        name = among(run, called)
+        rows += [
+            _detail(name, one, workload, floor)
+            for one in ours(run)
+            if workload in one.workloads or workload in one.failed
+        ]
     return markdown("llrrrrrr", head, rows)
 
 
@@ -52,7 +57,7 @@ def _detail(name: str, record: Record, workload: str, floor: float | None) -> li
     return [
         name,
         record.storage,
-        number(us),
+        _with_failures(number(us), record.failed.get(workload, 0)),
         number(record.database_us(workload)),
         ratio(us, floor),
         number(record.median(workload, "requests_per_second")),
@@ -128,6 +133,8 @@ def processes(run: Run) -> str:
         tuple(medians(run.throughput, record.storage, count) for count in (1, 2)) for record in ours(run)
     ]
     found = [(one, two) for one, two in pairs if one is not None and two is not None]
+    if not found:
+        return "No figures: it was not measured, or it failed."
     sentence = (
         f"Own profile, 32 connections of {run.load_generator}, nobody pinned on a core: the server, "
         "PostgreSQL and the client share both. Beside one process the other two have the second core nearly "
@@ -161,10 +168,21 @@ def ours(run: Run) -> list[Record]:
 
 
 def cost_of(record: Record | None, workload: str) -> str:
-    """Return the microseconds of the server, and those of PostgreSQL."""
-    us = None if record is None else record.us(workload)
-    more = None if record is None else record.database_us(workload)
-    return number(us) if more is None else f"{number(us)} + {number(more)}"
+    """Return the microseconds of the server, those of PostgreSQL, and how many requests failed."""
+    if record is None:
+        return ""
+    us, more = record.us(workload), record.database_us(workload)
+    cost = number(us) if more is None else f"{number(us)} + {number(more)}"
+    return _with_failures(cost, record.failed.get(workload, 0))
+
+
+def _with_failures(cost: str, failed: int) -> str:
+    return f"{cost or 'not valid'} ({failed:,} failed)" if failed else cost
+
+
+def among(run: Run, label: str) -> str:
+    """Return a label with the number of users of this run, and of those before the deep page."""
+    return label.replace("100,000", f"{run.users:,}").replace("50,000", f"{depth_among(run.users):,}")
 
 
 def number(value: float | None, unit: str = "") -> str:

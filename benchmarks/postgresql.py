@@ -1,16 +1,27 @@
 """PostgreSQL databases for a run, and what their processes use."""
 
+import atexit
 import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks.measuring import report
+from benchmarks.failures import Failed
+from benchmarks.measuring import START_SECONDS, end_with_parent, free_port, report
 
+STORAGES = ("SQLite", "PostgreSQL")
 URL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
 BACKENDS = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
@@ -58,19 +69,15 @@ def watched(url: str) -> Iterator[Database]:
 
 @contextmanager
 def own_database() -> Iterator[Database | None]:
-    """Create a database and drop it afterwards; None when no PostgreSQL answers."""
-    try:
-        admin = connected()
-    except psycopg.OperationalError:
-        shown = sa.make_url(URL).render_as_string()
-        report(f"no PostgreSQL at {shown} (TEST_POSTGRESQL_URL): left out")
+    """Create a database and drop it afterwards; None without a PostgreSQL server."""
+    if (server := server_url()) is None:
         yield None
         return
     name = f"tessera_bench_{uuid.uuid4().hex[:12]}"
-    with admin:
+    with connect(server) as admin:
         create(admin, name)
         try:
-            with watched(url_of(name)) as database:
+            with watched(_with_database(server, name)) as database:
                 yield database
         finally:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
@@ -82,13 +89,101 @@ def create(admin: Connection, name: str) -> None:
     admin.execute(f'ALTER DATABASE "{name}" SET max_parallel_workers_per_gather = 0'.encode())
 
 
-def connected() -> Connection:
-    """Return a connection to the server, for what concerns no single database."""
-    url = sa.make_url(URL).set(drivername="postgresql")
+def url_of(name: str) -> str:
+    """Return the URL of a database of the server at URL, which outlives this run."""
+    return _with_database(URL, name)
+
+
+def _with_database(server: str, name: str) -> str:
+    url = sa.make_url(server).set(drivername="postgresql", database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def connect(server: str) -> Connection:
+    """Return a connection to the server at a URL; raises psycopg.OperationalError if none answers."""
+    url = sa.make_url(server).set(drivername="postgresql")
     return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=2)
 
 
-def url_of(name: str) -> str:
-    """Return the URL of a database of the server."""
-    url = sa.make_url(URL).set(drivername="postgresql", database=name)
-    return url.render_as_string(hide_password=False)
+@cache
+def server_url() -> str | None:
+    """Return the URL of the PostgreSQL server of this run; None, with a report why, if there is none.
+
+    It is the one at TEST_POSTGRESQL_URL. If that is not set and none answers at its default, a private
+    server is started where PostgreSQL is installed, and removed when this process ends.
+    """
+    shown = sa.make_url(URL).render_as_string()
+    try:
+        connect(URL).close()
+    except psycopg.OperationalError:
+        if "TEST_POSTGRESQL_URL" not in os.environ and (programs := installed_programs()) is not None:
+            report(f"No PostgreSQL answers at {shown}: starting a private one.")
+            return _start(programs)
+        report(f"No PostgreSQL answers at {shown} (TEST_POSTGRESQL_URL): it is left out.")
+        return None
+    return URL
+
+
+def installed_programs() -> Path | None:
+    """Return the folder of the newest server programs that are installed; Debian has them on no PATH."""
+    if (found := shutil.which("initdb")) is not None:
+        return Path(found).resolve().parent
+    installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(installed, key=lambda path: float(path.parts[-3]), default=None)
+    return None if newest is None else newest.parent
+
+
+def _start(programs: Path) -> str:
+    """Start a server with its data in a folder of its own, and return its URL.
+
+    The programs reject root, so root runs them as the user `postgres` of the package.
+    """
+    folder, password, port = Path(mkdtemp(prefix="tessera-postgresql-")), secrets.token_hex(16), free_port()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "password").write_text(password)
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        for path in (folder, folder / "password"):
+            shutil.chown(path, "postgres", "postgres")
+    data, log = folder / "data", (folder / "log").open("wb")
+    options = [
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+    ]
+    initdb = [str(programs / "initdb"), *options, f"--pwfile={folder / 'password'}"]
+    try:
+        subprocess.run(initdb, cwd=folder, stdout=log, stderr=log, check=True, **user)
+    except subprocess.CalledProcessError:
+        raise Failed(f"initdb failed: {(folder / 'log').read_text()}") from None
+    settings = [f"-p{port}", f"-k{folder}", "-clisten_addresses=127.0.0.1"]
+    command = [str(programs / "postgres"), "-D", str(data), *settings]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=log, stderr=log, preexec_fn=end_with_parent, **user
+    )
+    atexit.register(_stop, process)
+    url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+    _wait_for(url, process, folder / "log")
+    return url
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            connect(url).close()
+            return
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"PostgreSQL did not start: {log.read_text()}") from None
+            time.sleep(0.05)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)  # a fast shutdown: it ends the connections
+    process.wait(START_SECONDS)

@@ -8,7 +8,8 @@ from benchmarks import own_tables
 from benchmarks.bars import Bar, Panel, bars
 from benchmarks.figures import Record, Run
 from benchmarks.measuring import markdown
-from benchmarks.own_tables import STORAGES, cost_of, number
+from benchmarks.own_tables import among, cost_of, number
+from benchmarks.postgresql import STORAGES
 from benchmarks.systems import BARE, HASHLESS, LETTERLESS, OURS
 
 COMMON = {
@@ -30,7 +31,7 @@ PLOTTED = ("own profile", "refresh", "sign-in", "sign-up", "first page", "deep p
 
 
 def publish(run: Run, folder: Path) -> str:
-    """Write the tables, the plot and all figures into a folder, and return the table for those in a hurry."""
+    """Write the tables, the plot and all figures into a folder, and return the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     run.save(folder / "figures.json")
     (folder / "performance.svg").write_text(plot(run), encoding="utf-8")
@@ -47,11 +48,14 @@ def page(run: Run) -> str:
         "![Server CPU microseconds a request, of Tessera and its peers](performance.svg)",
         "Server CPU microseconds a request, and behind the `+` those of PostgreSQL; less is better:",
         summary(run),
+        *([run.failures.summary()] if run.failures.found else ()),
         "## Where a peer is better",
         better(run),
         "## Everybody",
         everybody(run),
         own_tables.all_of(run),
+        "## Failures",
+        run.failures.text(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -75,7 +79,7 @@ def summary(run: Run) -> str:
         cells = [
             (_cell(ours, name), f"{_cell(best, name)} {best.system if best else ''}") for ours, best in pairs
         ]
-        rows.append([name, *(cell.strip() for pair in cells for cell in pair)])
+        rows.append([among(run, name), *(cell.strip() for pair in cells for cell in pair)])
     return markdown("lrrrr", head, rows)
 
 
@@ -112,12 +116,19 @@ def _better(run: Run, storage: str, name: str) -> list[str]:
     found = {peer.system: of(peer) for peer in run.peers(storage)}
     less = {peer: theirs for peer, theirs in found.items() if theirs is not None and theirs < mine}
     told = ", ".join(f"{peer} {number(theirs, unit)}" for peer, theirs in less.items())
-    return [f"- {name}, {storage}: {told}; Tessera {number(mine, unit)}"] if less else []
+    return [f"- {among(run, name)}, {storage}: {told}; Tessera {number(mine, unit)}"] if less else []
 
 
 def everybody(run: Run) -> str:
     """Return the table of all that was measured."""
-    head = ["", "on", *COMMON.values(), "start, ms", "MiB, after the start", "MiB, after the load"]
+    head = [
+        "",
+        "on",
+        *(among(run, name) for name in COMMON.values()),
+        "start, ms",
+        "MiB, after the start",
+        "MiB, after the load",
+    ]
     rows = []
     for record in run.records:
         if record.system not in (HASHLESS, LETTERLESS):
@@ -134,6 +145,7 @@ def plot(run: Run) -> str:
     subtitle = (
         "one process, 100,000 users; the light part is PostgreSQL's own; each workload has its scale, from 0"
     )
+    subtitle = among(run, subtitle)
     return bars(title, subtitle, [f"on {storage}" for storage in STORAGES], rows)
 
 
@@ -143,7 +155,7 @@ def _panel(run: Run, storage: str, workload: str) -> Panel:
     found += sorted((_bar(peer, workload, "peer", peer.system) for peer in run.peers(storage)), key=_length)
     if floor is not None:
         found.append(_bar(floor, workload, "floor", "bare Flask route"))
-    return Panel(COMMON[workload], [bar for bar in found if bar.value])
+    return Panel(among(run, COMMON[workload]), [bar for bar in found if bar.value])
 
 
 def _bar(record: Record, workload: str, kind: str, name: str) -> Bar:

@@ -5,27 +5,30 @@
 
 Each candidate runs in one process pinned on one core, the clients on another. Its cost is the CPU
 time, user and system, of all its processes per request, with 8 keep-alive connections; the median
-of the rounds, which are interleaved in random order. A wrong answer ends the run. Then, once each:
+of the rounds, which are interleaved in random order. Then, once each:
 200 clients that send one byte of a body a second, 200 that do so with headers, SIGTERM with six
 requests in flight, and 1 MiB in chunks for an operation that takes 64 KiB. Only this machine is
-loaded, and only processes started here are ended. Progress goes to stderr, a table to stdout.
+loaded, and only processes started here are ended. Progress goes to stderr, a table to stdout. Failures are
+counted, and end no run; the exit code is 1 if the bridge, the server of Tessera, failed.
 """
 
 import argparse
 import importlib.util
+import math
 import os
 import random
 import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.client import PATIENCE, Repeat, http_request
-from benchmarks.crowds import slowly, visits
+from benchmarks.crowds import SLOW, slowly, visits, with_patience
+from benchmarks.failures import Failures
 from benchmarks.measuring import (
     Server,
     markdown,
@@ -36,6 +39,7 @@ from benchmarks.measuring import (
     two_cores,
 )
 
+CONNECTIONS = 8
 BODY_LIMIT = 65_536
 IN_FLIGHT = 6
 
@@ -85,6 +89,12 @@ class Candidate:
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    failed: int = 0  # requests of the cost measurement
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the server of Tessera."""
+        return self.name.startswith("bridge")
 
     @property
     def installed(self) -> bool:
@@ -121,21 +131,29 @@ def started(candidate: Candidate, core: int) -> AbstractContextManager[Server]:
     return running(candidate.command, os.environ | {"PYTHONPATH": "."}, core, ready="/me")
 
 
-def measure_cost(candidate: Candidate, core: int, seconds: float) -> None:
+def measure_cost(candidate: Candidate, core: int, seconds: float, failures: Failures, what: str) -> None:
     """Measure one round: GET, then POST, each after a short warming-up."""
-    with started(candidate, core) as server:
+    before = len(failures.found)
+    with (
+        failures.recorded(candidate.name, what, is_ours=candidate.is_ours),
+        started(candidate, core) as server,
+    ):
         for method, costs in candidate.cost.items():
-            sample = measure(server, [EXCHANGES[method]] * 8, seconds)
-            costs.append(sample.microseconds)
-            if method == "GET":
-                candidate.p50.append(sample.percentile(0.5))
-                candidate.p99.append(sample.percentile(0.99))
+            with failures.recorded(candidate.name, f"{method}, {what}", is_ours=candidate.is_ours):
+                sample = measure(server, [EXCHANGES[method]] * CONNECTIONS, seconds)
+                failures.add(candidate.name, f"{method}, {what}", sample.outcome, is_ours=candidate.is_ours)
+                if sample.outcome.is_valid:
+                    costs.append(sample.microseconds)
+                    if method == "GET":
+                        candidate.p50.append(sample.percentile(0.5))
+                        candidate.p99.append(sample.percentile(0.99))
+    candidate.failed += sum(failure.failed for failure in failures.found[before:])
 
 
-def slow_clients(server: Server, opening: bytes, seconds: float) -> str:
+def slow_clients(server: Server, opening: bytes, seconds: float, count: int) -> str:
     """Have slow clients send `opening`, then a byte a second; return how an honest GET fares."""
-    with slowly(server, opening) as cut:
-        p95 = percentile(visits(server, "/me", seconds), 0.95)
+    with slowly(server, opening, count) as cut:
+        p95 = percentile(with_patience(visits(server, "/me", seconds)), 0.95)
     honest = "blocked" if p95 >= PATIENCE else f"{p95 * 1000:.0f} ms"
     when = f"cut after {statistics.median(cut):.0f} s" if cut else "none cut"
     return f"{honest}; {when}"
@@ -181,18 +199,21 @@ def too_large(server: Server) -> str:
     return f"{answer}, {sent}"
 
 
-def measure_hostile(candidate: Candidate, core: int, seconds: float) -> None:
-    """Measure all but the cost, each on a fresh process."""
+def measure_hostile(candidate: Candidate, core: int, seconds: float, count: int, failures: Failures) -> None:
+    """Measure all but the cost, each on a new process, with `count` slow clients."""
     body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     body += b"Content-Length: 1000\r\n\r\n{"
+    header = b"GET /me HTTP/1.1\r\nX: a"
     steps: dict[str, Callable[[Server], str]] = {
-        "slow bodies": lambda server: slow_clients(server, body, seconds),
-        "slow headers": lambda server: slow_clients(server, b"GET /me HTTP/1.1\r\nX: a", seconds),
+        "slow bodies": lambda server: slow_clients(server, body, seconds, count),
+        "slow headers": lambda server: slow_clients(server, header, seconds, count),
         "SIGTERM": stop_in_flight,
         "too large": too_large,
     }
     for name, step in steps.items():
-        with started(candidate, core) as server:
+        candidate.notes[name] = "failed"
+        recorded = failures.recorded(candidate.name, name, is_ours=candidate.is_ours)
+        with recorded, started(candidate, core) as server:
             candidate.notes[name] = step(server)
             report(f"{candidate.name}: {name}: {candidate.notes[name]}")
 
@@ -201,37 +222,58 @@ def table(found: list[Candidate]) -> str:
     """Return the results in Markdown, the cheapest candidate first."""
     notes = ["slow bodies", "slow headers", "SIGTERM", "too large"]
     rows = []
-    measured = [one for one in found if one.p50]
-    for one in sorted(measured, key=lambda one: statistics.median(one.cost["GET"])):
-        costs = [f"{statistics.median(costs):.0f}" for costs in one.cost.values()]
-        times = [f"{statistics.median(values):.1f}" for values in (one.p50, one.p99)]
-        rows.append([one.name, *costs, *times, *(one.notes[note] for note in notes)])
-    rows += [[one.name, "not installed", *[""] * 7] for one in found if not one.installed]
-    head = ["server", "GET us", "POST us", "p50 ms", "p99 ms", *notes]
-    return markdown("lrrrrllll", head, rows)
+    for one in sorted((one for one in found if one.installed), key=_cost_of_get):
+        costs = [_median(costs, ".0f") for costs in one.cost.values()]
+        times = [_median(values, ".1f") for values in (one.p50, one.p99)]
+        rows.append([one.name, *costs, *times, f"{one.failed}", *(one.notes[note] for note in notes)])
+    rows += [[one.name, "not installed", *[""] * 8] for one in found if not one.installed]
+    head = ["server", "GET us", "POST us", "p50 ms", "p99 ms", "failed", *notes]
+    return markdown("lrrrrrllll", head, rows)
+
+
+def _cost_of_get(candidate: Candidate) -> float:
+    return statistics.median(candidate.cost["GET"]) if candidate.cost["GET"] else math.inf
+
+
+def _median(values: Sequence[float], form: str) -> str:
+    return format(statistics.median(values), form) if values else "not valid"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.servers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", help="candidates whose name contains this")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the cost measurement")
-    parser.add_argument("--load-seconds", type=float, default=2.0, help="of load a round")
-    parser.add_argument("--seconds", type=float, default=15.0, help="with slow clients")
-    parser.add_argument("--body-timeout", type=float, default=10.0, help="of the bridge")
+    add = parser.add_argument
+    add("--only", default="", metavar="NAME", help="measure the candidates whose name contains this (all)")
+    add("--rounds", type=int, default=3, help="rounds of the cost measurement (%(default)s)")
+    add("--load-seconds", type=float, default=2.0, help="seconds of load for each round (%(default)s)")
+    add("--seconds", type=float, default=15.0, help="seconds with slow clients (%(default)s)")
+    add("--slow", type=int, default=SLOW, help="slow clients (%(default)s)")
+    add(
+        "--body-timeout",
+        type=float,
+        default=10.0,
+        help="seconds after which the bridge cuts a slow body (%(default)s)",
+    )
     options = parser.parse_args()
     server_core, client_core = two_cores()
     os.sched_setaffinity(0, {client_core})
     found = [one for one in candidates(options.body_timeout) if options.only in one.name]
+    if not found:
+        parser.error(f"no candidate has {options.only!r} in its name")
     present = [one for one in found if one.installed]
+    failures = Failures()
     for number in range(options.rounds):
+        what = f"round {number + 1} of {options.rounds}"
         for candidate in random.sample(present, len(present)):
-            report(f"round {number + 1} of {options.rounds}: {candidate.name}")
-            measure_cost(candidate, server_core, options.load_seconds)
+            report(f"{what}: {candidate.name}")
+            measure_cost(candidate, server_core, options.load_seconds, failures, what)
     for candidate in present:
-        measure_hostile(candidate, server_core, options.seconds)
+        measure_hostile(candidate, server_core, options.seconds, options.slow, failures)
     print(table(found))
+    failures.finish()
 
 
 if __name__ == "__main__":

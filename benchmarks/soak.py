@@ -11,6 +11,7 @@ to wait for days, deleted accounts and idempotency keys, is made 40 days older o
 `tessera worker` comes up, which does at once the chores that are else done every hour. The verdict, and
 the exit code, is whether anything has grown from the third quarter of the time to the fourth, mean
 against mean; quarters should have two minutes. The audit trail is never pruned: it grows with what is done.
+A request that fails is counted and ends no run, but then the exit code is 1 as well.
 """
 
 import argparse
@@ -31,9 +32,10 @@ import sqlalchemy as sa
 from api.kit.idempotency import IdempotencyKey
 from api.users.models import User
 from benchmarks import tessera
+from benchmarks.failures import Failed, Failures, Outcome
 from benchmarks.growth import State, Watch, growth
 from benchmarks.journeys import Pace, travelling
-from benchmarks.measuring import ROOT, markdown, percentile, report, two_cores
+from benchmarks.measuring import ROOT, Server, markdown, percentile, report, two_cores
 from benchmarks.peers.apps.common import PASSWORD
 from benchmarks.postgresql import own_database
 
@@ -41,6 +43,8 @@ PEOPLE = 16
 ADMINISTRATOR = "watcher"
 EVERY = 5.0  # seconds between two looks
 CALIBRATION = 20.0  # seconds
+LEAST_LOOKS = 8  # of a run, however short it is
+MINUTES_FOR_A_VERDICT = 8  # two for each quarter
 TRAIL = ("audit_events", "audit_seals")  # kept for ever
 MOST = {"memory MiB": 0.05, "descriptors": 0.1, "threads": 0.1}  # growth with a thousand requests
 MOST_ROWS = 2.0
@@ -69,19 +73,23 @@ def storage(kind: str) -> Iterator[tuple[dict[str, str], str]]:
         url = f"sqlite:///{folder}/tessera.db"
         if kind == "postgresql":
             if database is None:
-                sys.exit("there is no PostgreSQL")
+                raise Failed("there is no PostgreSQL")
             url = database.url
         yield tessera.environment(Path(folder), url) | SHORT, url
 
 
-def capacity(port: int, seconds: float) -> float:
+def capacity(port: int, people: int, seconds: float, failed: Outcome) -> float:
     """Return how many requests a second are answered when nobody waits, after a warming-up."""
+    report(f"finding out what it can take, in {seconds * 1.25:.0f} seconds")
     pace = Pace()
-    with travelling(port, PEOPLE, ADMINISTRATOR, pace):
+    with travelling(port, people, ADMINISTRATOR, pace, failed):
         time.sleep(seconds / 4)
         before = len(pace.latencies)
         time.sleep(seconds)
-        return (len(pace.latencies) - before) / seconds
+        answered = len(pace.latencies) - before
+    if not answered:
+        raise Failed(f"no request was answered: {failed.first}")
+    return answered / seconds
 
 
 class Days:
@@ -121,25 +129,30 @@ def age(engine: sa.Engine, spared: timedelta = timedelta(0)) -> None:
         connection.execute(sa.update(IdempotencyKey).where(*answered).values(claimed_at=before))
 
 
-def watched(watch: Watch, days: Days, pace: Pace, check: Callable[[], None], seconds: float) -> list[State]:
-    """Return what was seen meanwhile; say it as well."""
+def watched(
+    server: Server, watch: Watch, days: Days, pace: Pace, check: Callable[[], None], seconds: float
+) -> list[State]:
+    """Return what was seen meanwhile, and report it; ends early if the server does."""
     states: list[State] = []
+    every = min(EVERY, seconds / LEAST_LOOKS)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or len(states) < 4:  # a quarter needs a look, however slow it is
         begun = len(pace.latencies)
-        time.sleep(EVERY)
+        time.sleep(every)
         check()
+        if server.process.poll() is not None:
+            break
         days.pass_by()
         latencies = pace.latencies[begun:]  # of that time, before the look, which takes its own
         states.append(watch.look())
-        report(progress(states[-1], latencies, end - time.monotonic()))
+        report(progress(states[-1], latencies, every, end - time.monotonic()))
     return states
 
 
-def progress(state: State, latencies: Sequence[float], left: float) -> str:
+def progress(state: State, latencies: Sequence[float], every: float, left: float) -> str:
     """Return the line that says how it stands."""
     rows = " ".join(f"{name} {count}" for name, count in state.rows.items() if count and name not in TRAIL)
-    speed, slow = len(latencies) / EVERY, percentile(latencies, 0.99) * 1000
+    speed, slow = len(latencies) / every, percentile(latencies, 0.99) * 1000 if latencies else 0
     return (
         f"{left / 60:5.1f} min left: {speed:4.0f}/s, p99 {slow:4.0f} ms, {state.memory:6.1f} MiB, "
         f"{state.descriptors} descriptors, {state.threads} threads; {rows}"
@@ -161,27 +174,31 @@ def rows_of(table: str, state: State) -> float:
     return state.rows[table]
 
 
-def judged(states: Sequence[State], rate: float) -> tuple[str, bool]:
-    """Return the table of what was seen, and whether nothing grows but the trail."""
+def judged(states: Sequence[State], rate: float, minutes: float) -> tuple[str, bool]:
+    """Return the table of what was seen, and whether nothing grows but the trail.
+
+    A run of less than MINUTES_FOR_A_VERDICT gets none: in so short a time everything grows at first.
+    """
     quarter = len(states) // 4
     parts = [states[i * quarter : (i + 1) * quarter] for i in range(4)]
     rows, is_flat = [], True
     for name, value in values(states).items():
         grown = growth(states, value) / rate * 1000
         verdict = "kept" if name in TRAIL else "flat" if grown <= MOST.get(name, MOST_ROWS) else "GROWS"
+        verdict = verdict if minutes >= MINUTES_FOR_A_VERDICT else "too short"
         is_flat = is_flat and verdict != "GROWS"
         rows.append([name, *(f"{fmean(map(value, part)):,.0f}" for part in parts), f"{grown:+.3f}", verdict])
     head = ("mean of", "quarter 1", "2", "3", "4", "per 1,000 requests", "verdict")
     return markdown("lrrrrrl", head, rows), is_flat
 
 
-def said(pace: Pace, rate: float, most: float) -> str:
+def sentence(pace: Pace, rate: float, most: float, failed: int) -> str:
     """Return the sentence about the requests."""
     times = pace.latencies
     p50, p99 = (percentile(times, part) * 1000 for part in (0.5, 0.99))
     return (
         f"{len(times):,} requests, {rate:.0f} of {most:.0f} a second: p50 {p50:.0f} ms, p99 {p99:.0f} ms, "
-        f"{pace.put_off} told to come later, none wrong."
+        f"{pace.put_off:,} answered 503 and sent again, {failed:,} failed."
     )
 
 
@@ -196,33 +213,69 @@ def make_administrator(environ: Mapping[str, str]) -> None:
     )
 
 
-def main() -> None:
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=60, help="of load (%(default)s)")
-    parser.add_argument("--on", choices=("sqlite", "postgresql"), default="sqlite", help="(%(default)s)")
-    parser.add_argument("--share", type=float, default=0.7, help="of what it can take (%(default)s)")
-    options = parser.parse_args()
+    add = parser.add_argument
+    add(
+        "--minutes",
+        type=float,
+        default=60,
+        help=f"minutes of load; less than {MINUTES_FOR_A_VERDICT} give no verdict (%(default)s)",
+    )
+    add("--on", choices=("sqlite", "postgresql"), default="sqlite", help="database to measure (%(default)s)")
+    add("--people", type=int, default=PEOPLE, help="people at the same time (%(default)s)")
+    add("--share", type=float, default=0.7, help="load, as a share of what it can take (%(default)s)")
+    add(
+        "--calibration",
+        type=float,
+        default=CALIBRATION,
+        help="seconds to find out what it can take, after a quarter of that to warm up (%(default)s)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
     server_core, client_core = two_cores()
     os.sched_setaffinity(0, {client_core})
+    failures, failed = Failures(), Outcome()
+    system = "Tessera, " + ("SQLite" if options.on == "sqlite" else "PostgreSQL")
     with storage(options.on) as (environ, url), tessera.started(environ, server_core) as server:
         make_administrator(environ)
-        most = capacity(server.port, CALIBRATION)
+        most = capacity(server.port, options.people, options.calibration, failed)
         rate = most * options.share
         report(f"{most:.0f} requests a second at most; {rate:.0f} for {options.minutes:g} minutes")
         pace = Pace(rate)
         with (
             closing(Watch(server.process.pid, url)) as watch,
             closing(Days(watch, environ)) as days,
-            travelling(server.port, PEOPLE, ADMINISTRATOR, pace) as check,
+            travelling(server.port, options.people, ADMINISTRATOR, pace, failed) as check,
         ):
-            states = watched(watch, days, pace, check, options.minutes * 60)
-    table, is_flat = judged(states, rate)
-    print(f"{table}\n\n{said(pace, rate, most)}")
-    sys.exit(0 if is_flat else 1)
+            states = watched(server, watch, days, pace, check, options.minutes * 60)
+        if (code := server.process.poll()) is not None:
+            failed.fail(f"the server has ended with exit code {code}")
+    failed.counted = max(0, len(pace.latencies) - failed.failed)
+    failures.add(system, f"{options.minutes:g} minutes", failed)
+    conclude(states, pace, rate, most, options.minutes, failures)
+
+
+def conclude(
+    states: Sequence[State], pace: Pace, rate: float, most: float, minutes: float, failures: Failures
+) -> None:
+    """Print what was found, and end the run; the exit code is 1 if something grows or failed."""
+    is_flat = True
+    if len(states) < 4:
+        print("There are no figures: the run ended too early.")
+    else:
+        table, is_flat = judged(states, rate, minutes)
+        print(f"{table}\n\n{sentence(pace, rate, most, sum(one.failed for one in failures.found))}")
+    print(f"\n{failures.text()}")
+    sys.exit(failures.exit_code if is_flat else 1)
 
 
 if __name__ == "__main__":

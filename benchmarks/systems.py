@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client import Reply, http_request
+from benchmarks.client import MALFORMED, Reply, http_request
+from benchmarks.failures import WrongAnswer
 from benchmarks.measuring import ROOT, Server, running
 from benchmarks.peers.apps.common import email
 from benchmarks.postgresql import Database
@@ -19,6 +20,11 @@ PAGE = 50  # users on a page
 DEPTH = 50_000  # users before the deep page
 ADMINISTRATOR = 1  # the number of a user who may list users
 PEOPLE = range(2, 66)  # the numbers of those who sign in
+
+
+def depth_among(users: int) -> int:
+    """Return how many of so many users come before the deep page."""
+    return min(DEPTH, users // 2)
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ class System:
     def __str__(self) -> str:
         return f"{self.name}, {self.storage}" if self.storage else self.name
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is Tessera, or the bare route on Tessera's server."""
+        return self.name in (OURS, BARE, HASHLESS, LETTERLESS)
+
     def started(self, core: int | None, **environ: str) -> AbstractContextManager[Server]:
         """Serve on a core, or on all; `environ` has further variables."""
         return running(
@@ -130,9 +141,9 @@ class System:
 
 
 def sign_in(server: Server, dialect: Dialect, number: int) -> Tokens:
-    """Return the tokens of one who signs in; ends the run when that fails."""
+    """Return the tokens of one who signs in; raises WrongAnswer, or OSError without an answer."""
     reply = server.ask(dialect.sign_in(number))
     try:
         return dialect.tokens(reply)
-    except (ValueError, LookupError):
-        sys.exit(f"signing in was answered {reply}")
+    except MALFORMED as error:
+        raise WrongAnswer(f"sign-in: {reply}") from error

@@ -11,11 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
-from benchmarks.client import Reply, http_request
+from benchmarks.client import MALFORMED, Reply, http_request
+from benchmarks.failures import Failed, WrongAnswer
 from benchmarks.measuring import ROOT, Server, report, running
 from benchmarks.peers.apps.common import PASSWORD, email, username
 from benchmarks.population import fill_postgresql, fill_sqlite
-from benchmarks.postgresql import own_database
+from benchmarks.postgresql import STORAGES, Database, own_database
 from benchmarks.systems import (
     ADMINISTRATOR,
     DEPTH,
@@ -28,6 +29,7 @@ from benchmarks.systems import (
     System,
     Tokens,
     bearer,
+    depth_among,
     post,
 )
 
@@ -41,7 +43,10 @@ WIDE = "100000000 per minute"  # limits that count, and stop nobody
 
 
 class Tessera(Dialect):
-    """What clients of Tessera send, and what they get."""
+    """What clients of Tessera send, and what they get; the deep page comes after `depth` users."""
+
+    def __init__(self, depth: int = DEPTH) -> None:
+        self._depth = depth
 
     offers = Dialect.offers | {"liveness", "unchanged profile", "garbage token"}
     profile_path = "/v1/users/me"
@@ -66,9 +71,13 @@ class Tessera(Dialect):
     def deep_page(self, tokens: Tokens, server: Server) -> bytes:
         """Return the request for the deep page: to its cursor lead the pages before it."""
         query: dict[str, str | int] = {"limit": 200}
-        for _ in range(0, DEPTH, 200):
+        for begin in range(0, self._depth, 200):
+            query["limit"] = min(200, self._depth - begin)
             reply = server.ask(self._page(tokens, **query))
-            query["cursor"] = json.loads(reply.body)["next_cursor"]
+            try:
+                query["cursor"] = json.loads(reply.body)["next_cursor"]
+            except MALFORMED as error:
+                raise WrongAnswer(f"page of users: {reply}") from error
         return self._page(tokens, **query | {"limit": PAGE})
 
     @staticmethod
@@ -80,6 +89,7 @@ class Alone(Tessera):
     """Is asked for one thing only."""
 
     def __init__(self, workload: str) -> None:
+        super().__init__()
         self.offers = frozenset({workload})
 
 
@@ -114,14 +124,14 @@ def make_administrator(environ: Mapping[str, str], number: int) -> None:
 
 
 def _run(environ: Mapping[str, str], *arguments: str, stdin: str = "") -> None:
-    """Run a command of Tessera; ends the run when it fails."""
+    """Run a command of Tessera; raises Failed if it fails."""
     without_port = {name: value for name, value in environ.items() if name != "TESSERA_PORT"}
     command = [sys.executable, "-m", "api", *arguments]
     done = subprocess.run(
         command, env=without_port, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        sys.exit(f"tessera {' '.join(arguments)} failed: {done.stderr}")
+        raise Failed(f"tessera {' '.join(arguments)} failed: {done.stderr}")
 
 
 def started(
@@ -137,39 +147,43 @@ def sign_up(server: Server, numbers: Iterable[int]) -> None:
     for number in numbers:
         reply = server.ask(TESSERA.sign_up(username(number)))
         if not TESSERA.is_signed_up(reply, username(number)):
-            sys.exit(f"signing up was answered {reply}")
+            raise WrongAnswer(f"sign-up: {reply}")
 
 
 @contextmanager
-def filled(users: int) -> Iterator[list[System]]:
-    """Yield Tessera on each database that there is, with so many users in it.
+def filled(users: int, storages: Sequence[str] = STORAGES) -> Iterator[list[System]]:
+    """Yield Tessera on each of these databases that there is, with so many users in it.
 
-    Of each there is a second one whose hash says yes at once: to sign in there costs what is not the hash.
-    And a third that has no addresses confirmed: like the peers it sends nobody a letter who signs up.
+    For each there is a second one whose hash accepts every password at once: a sign-in there costs what is
+    not the hash. And a third without email confirmation: like the peers it sends no email at a sign-up.
     """
     with ExitStack() as stack:
         found: list[System] = []
-        for database in (None, stack.enter_context(own_database())):
-            if database is None and found:
-                break  # no PostgreSQL answers
-            folder = Path(stack.enter_context(TemporaryDirectory()))
-            storage = "SQLite" if database is None else "PostgreSQL"
-            report(f"Tessera, {storage}: filling")
-            environ = environment(folder, None if database is None else database.url)
-            migrate(environ)
-            if database is None:
-                fill_sqlite(folder / "tessera.db", users)
-            else:
-                fill_postgresql(database.url, users)
-            make_administrator(environ, ADMINISTRATOR)
-            with running(SERVE, environ, None, ready="/health/ready") as server:
-                sign_up(server, PEOPLE)
-            apart = {**environ, "TESSERA_WORKER": "apart"}  # the letters are the other one's to send
-            silent = {**environ, "TESSERA_FEATURES": "-emails"}
-            here = partial(System, storage=storage, ready="/health/live", database=database)
-            found += [
-                here(OURS, dialect=TESSERA, command=SERVE, environ=environ),
-                here(HASHLESS, dialect=Alone("sign-in, hash apart"), command=WITHOUT_HASH, environ=apart),
-                here(LETTERLESS, dialect=Alone("sign-up, letter apart"), command=SERVE, environ=silent),
-            ]
+        for storage in storages:
+            database = stack.enter_context(own_database()) if storage == "PostgreSQL" else None
+            if storage == "SQLite" or database is not None:
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                found += _filled_on(storage, database, folder, users)
         yield found
+
+
+def _filled_on(storage: str, database: Database | None, folder: Path, users: int) -> list[System]:
+    """Fill a database, and return what can be measured on it."""
+    report(f"Tessera, {storage}: inserting users")
+    environ = environment(folder, None if database is None else database.url)
+    migrate(environ)
+    if database is None:
+        fill_sqlite(folder / "tessera.db", users)
+    else:
+        fill_postgresql(database.url, users)
+    make_administrator(environ, ADMINISTRATOR)
+    with running(SERVE, environ, None, ready="/health/ready") as server:
+        sign_up(server, PEOPLE)
+    apart = {**environ, "TESSERA_WORKER": "apart"}  # the other one sends the emails
+    silent = {**environ, "TESSERA_FEATURES": "-emails"}
+    here = partial(System, storage=storage, ready="/health/live", database=database)
+    return [
+        here(OURS, dialect=Tessera(depth_among(users)), command=SERVE, environ=environ),
+        here(HASHLESS, dialect=Alone("sign-in, hash apart"), command=WITHOUT_HASH, environ=apart),
+        here(LETTERLESS, dialect=Alone("sign-up, letter apart"), command=SERVE, environ=silent),
+    ]

@@ -19,13 +19,10 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.failures import Failed
 from benchmarks.measuring import free_port, report
 from benchmarks.peers.catalogue import APPS, HOME, PEERS, Peer
-from benchmarks.postgresql import connected, create
-
-
-class Failed(Exception):
-    """A step of an installation that ended badly; its text is the end of what the step said."""
+from benchmarks.postgresql import URL, Connection, connect, create
 
 
 def install(peer: Peer) -> None:
@@ -58,7 +55,7 @@ def _fill(peer: Peer, storage: str) -> None:
     """Make a database and fill it: there is either a whole one or none."""
     _remove_database(peer, storage)
     if storage == "PostgreSQL":
-        with connected() as server:
+        with _server() as server:
             create(server, peer.database_name())
     program, *arguments = peer.seed
     environ = {
@@ -76,11 +73,22 @@ def _fill(peer: Peer, storage: str) -> None:
 
 def _remove_database(peer: Peer, storage: str) -> None:
     if storage == "PostgreSQL":
-        with connected() as server:
+        with _server() as server:
             server.execute(f'DROP DATABASE IF EXISTS "{peer.database_name()}" WITH (FORCE)'.encode())
     else:
         for file in peer.folder.glob("peer.db*"):
             file.unlink()
+
+
+def _server() -> Connection:
+    """Return a connection to PostgreSQL; raises Failed without one.
+
+    A private server would not do: it ends with this process, and the databases with it.
+    """
+    try:
+        return connect(URL)
+    except psycopg.OperationalError as error:
+        raise Failed(f"no PostgreSQL answers (TEST_POSTGRESQL_URL): {error}") from error
 
 
 def _run(command: Sequence[str], folder: Path = APPS, environ: Mapping[str, str] = os.environ) -> None:
@@ -106,21 +114,17 @@ def main() -> None:
     options = parser.parse_args()
     for unknown in set(options.peers) - set(names):
         parser.error(f"there is no peer {unknown}")
-    for peer in PEERS:
-        if options.peers and peer.name not in options.peers:
-            continue
-        if options.remove:
-            remove(peer)
-            continue
+    chosen = [peer for peer in PEERS if not options.peers or peer.name in options.peers]
+    for peer in chosen:
         try:
-            install(peer)
+            (remove if options.remove else install)(peer)
         except Failed as failure:
-            report(f"{peer.name}: LEFT OUT: {failure}")
+            report(f"{peer.name}: {'NOT REMOVED' if options.remove else 'LEFT OUT'}: {failure}")
     report(f"The peers are in {HOME}.")
 
 
 def remove(peer: Peer) -> None:
-    """Remove a peer's folder and databases."""
+    """Remove a peer's folder and databases; raises Failed if there is no PostgreSQL to ask."""
     for storage in filter(None, peer.storages):
         _remove_database(peer, storage)
     shutil.rmtree(peer.folder, ignore_errors=True)

@@ -13,7 +13,7 @@ import psycopg
 from benchmarks.measuring import ROOT
 from benchmarks.peers import dialects
 from benchmarks.peers.apps.common import PASSWORD, USERS
-from benchmarks.postgresql import connected, url_of, watched
+from benchmarks.postgresql import URL, connect, url_of, watched
 from benchmarks.systems import Dialect, System
 
 APPS = Path(__file__).parent / "apps"
@@ -90,7 +90,7 @@ class Peer:
         if storage == "SQLite":
             return (self.folder / "peer.db").exists()
         try:
-            with connected() as server:
+            with connect(URL) as server:
                 query = "SELECT 1 FROM pg_database WHERE datname = %s"
                 return server.execute(query, [self.database_name()]).fetchone() is not None
         except psycopg.OperationalError:
