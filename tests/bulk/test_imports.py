@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from api.bulk import running
 from api.bulk.models import ImportChunk, ImportClaim
 from api.kit import work
 from tests.bulk.conftest import Import, deliver_all, exported, lines_of, row
@@ -247,11 +248,12 @@ def test_rows_of_one_file_meet_each_other(bring: Import) -> None:
 @pytest.mark.usefixtures("fresh_connections")
 @pytest.mark.parametrize("on_conflict", ["refuse", "skip", "update"])
 def test_a_dry_run_says_what_would_come_and_changes_nothing(
-    bring: Import, admin: Person, on_conflict: str
+    bring: Import, admin: Person, on_conflict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(running, "BATCH_ROWS", 800)  # two batches, and more keys than one query looks for
     bring(lines_of(*FIRST))
     before = exported(admin)
-    rows = [row(f"user{n}") for n in range(2500)]
+    rows = [row(f"user{n}") for n in range(1000)]
     file = lines_of(*rows, row("mina"), row("user1"), row("a b"))
     dry = bring(file, query=f"?on_conflict={on_conflict}&dry_run=true")
     assert exported(admin) == before
