@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*preexec_fn.*", "ignore:.*multi-threaded.*"),
 ]
 
-SECONDS = 0.4  # of load
+SECONDS = 0.25  # of load
 STAND_IN = ("-m", "tests.benchmarks.stand_in", "{port}")
 
 
