@@ -33,7 +33,7 @@ class Two:
     def sign_in(self, number: int, address: str, username: str, password: str) -> Answer:
         credentials = {"identifier": username, "password": password}
         server = self.servers[number % 2]
-        return server.call("POST", "/v1/sessions", credentials, {"X-Forwarded-For": address}, timeout=30)
+        return server.call("POST", "/v1/sessions", credentials, {"X-Forwarded-For": address})
 
 
 @pytest.fixture

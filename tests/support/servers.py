@@ -20,7 +20,6 @@ from tests.support.waiting import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[2]
 LOOKS = 20
-SWITCHES = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")  # of proc(5)
 # Lines of a program that send it SIGTERM once Python has shut down so far that it drops what `sys` holds.
 STOPPED_AGAIN = """
 import os, signal, sys
@@ -112,18 +111,19 @@ class Server:
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
 
     def rests(self) -> bool:
-        """Return whether none of its threads runs while we look many times (proc(5))."""
-        before = self._switches()
-        return all(self._switches() == before for _ in range(LOOKS))
+        """Return whether its threads sleep, and none runs while we look many times (proc(5))."""
+        before = self._activity()
+        sleeping = all(state in "SD" for state, _ in before.values())
+        return sleeping and all(self._activity() == before for _ in range(LOOKS))
 
-    def _switches(self) -> dict[str, str]:
-        """Return how often each thread began to wait: a thread that does anything waits again after it."""
-        found = {}
-        for pid in [self.process.pid, *self.children()]:
-            for status in Path(f"/proc/{pid}/task").glob("*/status"):
-                lines = status.read_text().splitlines()
-                found[str(status)] = " ".join(line for line in lines if line.startswith(SWITCHES))
-        return found
+    def _activity(self) -> dict[str, tuple[str, str]]:
+        """Return the state of each thread, and how long and how often it ran."""
+        tasks = [
+            task
+            for pid in [self.process.pid, *self.children()]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        return {str(task): (_state(task), _read(task / "schedstat")) for task in tasks}
 
     def kill(self) -> None:
         """Kill the server and its processes at once, without a warning."""
@@ -206,16 +206,26 @@ def listens(port: int) -> bool:
 def children(pid: int) -> list[int]:
     """Return the processes that another one has started and that have not ended (proc(5))."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for found in lists for child in found.read_text().split()]
+    return [int(child) for found in lists for child in _read(found).split()]
 
 
 def has_ended(pid: int) -> bool:
     """Return whether a process has ended, though nobody may have asked for its exit code yet."""
+    return _state(Path(f"/proc/{pid}")) in "ZX"
+
+
+def _state(entry: Path) -> str:
+    """Return the state of a process or thread by its entry in /proc, X if there is none any more."""
+    stat = _read(entry / "stat")
+    return stat.rpartition(")")[2].split()[0] if stat else "X"
+
+
+def _read(file: Path) -> str:
+    """Return what a file about a process or thread holds, nothing once that has ended (proc(5))."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return file.read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
+        return ""
 
 
 def _is_ready(server: Server) -> bool:
