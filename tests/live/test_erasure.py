@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +17,7 @@ from api.kit.one_time import OneTimeToken
 from api.sessions.models import Session
 from api.users import roles
 from api.users.models import RoleMember, User
+from tests.support.waiting import wait_until
 from tests.support.workers import Nursery, workers
 
 pytestmark = pytest.mark.long
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.long
 USERS = 4000
 STAYING = 20
 AT_ONCE = 2  # workers
+APART = 400  # users at most who are erased between two kills
 
 
 def test_everybody_who_is_due_is_erased_whole_though_workers_are_killed(
@@ -34,7 +35,7 @@ def test_everybody_who_is_due_is_erased_whole_though_workers_are_killed(
     with workers(environ) as nursery:
         halves = _kill_and_replace(app, nursery)
         nursery.start()
-        _wait_until_gone(app, due)
+        wait_until(lambda: not _ids(app, User.id) & due, "all who are due are erased", seconds=180)
     assert halves == []
     assert _ids(app, User.id) == staying
     assert _ids(app, Session.user_id) == _ids(app, OneTimeToken.user_id) == staying
@@ -42,22 +43,24 @@ def test_everybody_who_is_due_is_erased_whole_though_workers_are_killed(
 
 
 def _kill_and_replace(app: Flask, nursery: Nursery) -> list[UUID]:
-    """Kill one of the workers at a random moment and start another, until half of the users are gone.
+    """Kill one of the workers after a random number of erased users, until half of the users are gone.
 
     Return whom somebody saw erased by half meanwhile.
     """
     running = [nursery.start() for _ in range(AT_ONCE)]
     halves: set[UUID] = set()
-    deadline = time.monotonic() + 60
-    while len(_ids(app, User.id)) > USERS // 2:
-        assert time.monotonic() < deadline, "nobody is erased"
-        time.sleep(random.uniform(0.05, 0.5))
+    while (left := len(_ids(app, User.id))) > USERS // 2:
+        _wait_until_at_most(app, left - random.randrange(APART))
         os.kill(running.pop(random.randrange(AT_ONCE)), signal.SIGKILL)
         halves |= _halves(app)
         running.append(nursery.start())
     for pid in running:
         os.kill(pid, signal.SIGKILL)
     return sorted(halves)
+
+
+def _wait_until_at_most(app: Flask, users: int) -> None:
+    wait_until(lambda: len(_ids(app, User.id)) <= users, f"at most {users} users are left")
 
 
 def _halves(app: Flask) -> set[UUID]:
@@ -67,13 +70,6 @@ def _halves(app: Flask) -> set[UUID]:
     half = sa.select(every.c.id).group_by(every.c.id).having(sa.func.count() != len(things))
     with app.app_context(), work.reading():
         return set(db.session.scalars(half))
-
-
-def _wait_until_gone(app: Flask, due: set[UUID]) -> None:
-    deadline = time.monotonic() + 90
-    while left := _ids(app, User.id) & due:
-        assert time.monotonic() < deadline, f"{len(left)} are left"
-        time.sleep(0.05)
 
 
 def _ids(app: Flask, column: Any) -> set[UUID]:

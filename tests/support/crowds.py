@@ -17,8 +17,7 @@ import pytest
 from werkzeug.datastructures import Headers
 
 from tests.support.servers import Answer, Server
-
-PATIENCE = 20.0  # seconds
+from tests.support.waiting import DEADLINE
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def crowd(server: Server, count: int) -> Iterator[list[socket.socket]]:
     """Yield so many connections; skip the test where this process may not have them."""
     with _descriptors(count + 200), ExitStack() as stack:
         address = ("127.0.0.1", server.port)
-        yield [stack.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(count)]
+        yield [stack.enter_context(socket.create_connection(address, DEADLINE)) for _ in range(count)]
 
 
 @contextmanager
@@ -104,7 +103,7 @@ Wanted: TypeAlias = tuple[str, str, Any, Mapping[str, str]]  # method, path, bod
 def until_gone(server: Server, wanted: Iterable[Wanted]) -> list[Fate]:
     """Send one request after the other, on a connection that is kept alive, until nobody listens any more."""
     fates: list[Fate] = []
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)) as client:
         for one in wanted:
             fate = Fate(uuid4().hex)
             try:
