@@ -22,7 +22,8 @@ import yaml
 from api.app import all_features
 from api.kit.config import KIT_SETTINGS
 from tests.conftest import SECRET
-from tests.support.servers import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ROOT
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long

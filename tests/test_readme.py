@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.guides import blocks_of, run_blocks
-from tests.support.servers import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ROOT
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long

@@ -28,7 +28,8 @@ from tests.conftest import SECRET
 from tests.support import databases
 from tests.support.clients import PASSWORD, Person, new_details
 from tests.support.commands import tessera
-from tests.support.servers import ROOT, Server, free_port, serving
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, Server, serving
 from tests.support.signing import foreign_key, signing_key
 from tests.support.verifiers import (
     EACH_LANGUAGE,

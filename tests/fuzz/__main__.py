@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support import databases
-from tests.support.servers import ROOT, free_port, serving
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, serving
 
 CALLERS = ("user", "administrator", "nobody")
 LOG = "server.log"

@@ -23,7 +23,8 @@ from tests.conftest import MakeApp
 from tests.support.clients import client_of, new_details, new_person
 from tests.support.commands import tessera_here
 from tests.support.mail import Letter, Mailbox, deliver_all, read_letter
-from tests.support.servers import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ROOT
 from tests.support.smtp import PASSWORD, USER, PostOffice, post_office, self_signed
 
 CANARY = "canary7c1d9e5b"

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.support.gates import Gate, arrive, gate, pass_gate
-from tests.support.servers import ROOT, STOPPED_AGAIN, free_port, listens
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, STOPPED_AGAIN, listens
 from tests.support.waiting import DEADLINE, wait_until
 
 LIMIT = 65_536

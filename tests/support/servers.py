@@ -15,7 +15,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from tests.support.ports import free_port as free_port
+from tests.support.ports import free_port
 from tests.support.waiting import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[2]

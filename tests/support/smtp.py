@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.mail import Letter, read_letter
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 ACCEPTED = "250 OK"
 USER, PASSWORD = "tessera", "pass%3Aw%2Ford%40"  # as a URL has them
