@@ -8,8 +8,9 @@ import pytest
 from flask import Flask
 
 from api.bulk import running
-from api.kit.db import dispose
+from api.kit.db import db
 from tests.support.clients import Person
+from tests.support.patience import patient
 
 NDJSON = "application/x-ndjson"
 Import = Callable[..., dict[str, Any]]
@@ -38,14 +39,16 @@ def full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fresh_connections(app: Flask) -> None:
-    """Close the app's connections, for an import of many rows.
+def patient_app(app: Flask) -> Iterator[None]:
+    """Let the app wait longer, on new connections, for an import of many rows.
 
     PostgreSQL keeps the plan of a prepared statement for as long as the connection lasts. Plans that were
     made for the few users of other tests read the whole table, and exceed the statement timeout here.
     """
     with app.app_context():
-        dispose()
+        engines = list(db.engines.values())
+    with patient(engines):
+        yield
 
 
 @pytest.fixture

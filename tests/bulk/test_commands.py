@@ -75,7 +75,7 @@ def test_a_file_of_something_else_fails(app: Flask, tmp_path: Path) -> None:
     assert "invalid_header" in ended.errors
 
 
-@pytest.mark.usefixtures("fresh_connections")
+@pytest.mark.usefixtures("patient_app")
 def test_it_goes_on_where_it_stopped(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "users.ndjson"
     path.write_bytes(lines_of(*(row(f"user{n}") for n in range(5000))))

@@ -207,7 +207,7 @@ def test_both_are_limited(make_app: MakeApp) -> None:
     assert answers == [429] * 3
 
 
-@pytest.mark.usefixtures("fresh_connections")
+@pytest.mark.usefixtures("patient_app")
 def test_it_streams_through_the_server(server: Server, app: Flask) -> None:
     admin = new_person(app, admin=True)
     body = b"".join(lines_of(row(f"user{n}")) for n in range(3000))

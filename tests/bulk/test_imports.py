@@ -176,7 +176,7 @@ def test_lines_that_are_no_rows_are_refused(
     assert job["created"] == body.count(b'"mina"')
 
 
-@pytest.mark.usefixtures("fresh_connections")
+@pytest.mark.usefixtures("patient_app")
 def test_a_file_of_many_batches_and_chunks(bring: Import, app: Flask, admin: Person) -> None:
     padding = "x" * 800
     job = bring(b"".join(lines_of(row(f"user{n}", metadata={"p": padding})) for n in range(4500)))
@@ -245,7 +245,7 @@ def test_rows_of_one_file_meet_each_other(bring: Import) -> None:
     assert codes(bring(lines_of(*rows))) == [(2, "/username", "username_taken"), (3, "/email", "email_taken")]
 
 
-@pytest.mark.usefixtures("fresh_connections")
+@pytest.mark.usefixtures("patient_app")
 @pytest.mark.parametrize("on_conflict", ["refuse", "skip", "update"])
 def test_a_dry_run_says_what_would_come_and_changes_nothing(
     bring: Import, admin: Person, on_conflict: str, monkeypatch: pytest.MonkeyPatch

@@ -23,7 +23,7 @@ from tests.support.clients import Person
 from tests.support.waiting import wait_until
 from tests.support.workers import workers
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("fresh_connections")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("patient_app")]
 
 ROWS = 24_000
 KILLS = 5

@@ -161,7 +161,7 @@ def test_a_file_without_a_header_is_no_file_of_users(bring: Import, header: byte
     assert [error["code"] for error in job["errors"]] == ["invalid_header"]
 
 
-@pytest.mark.usefixtures("fresh_connections")
+@pytest.mark.usefixtures("patient_app")
 def test_csv_of_many_batches(bring: Import) -> None:
     cells = "".join(f'user{n},"{{""a"":\n{n}}}"\r\n' for n in range(4500))
     job = bring(f"username,metadata\r\n{cells}".encode(), CSV)

@@ -7,6 +7,7 @@ put this folder on a server's PYTHONPATH; the service knows nothing of it.
 import random
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flask import Flask
 from api.kit.db import db
 from api.kit.feature import Feature
 from api.kit.settings import Setting, Settings
+from tests.support.patience import patient
 
 CONTROL = Setting(
     "SLOW_CONTROL",
@@ -23,6 +25,7 @@ CONTROL = Setting(
     Path("slow"),
     Path,
 )
+_as_long_as_it_runs = ExitStack()
 
 
 class Pauses:
@@ -57,6 +60,7 @@ def start(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engines = dict.fromkeys([db.engine, *db.engines.values()])
     by_pool = {id(engine.pool): engine for engine in reversed(engines)}
+    _as_long_as_it_runs.enter_context(patient(by_pool.values()))
     for engine in by_pool.values():
         sa.event.listen(engine, "after_cursor_execute", pauses.after)
 
