@@ -302,7 +302,7 @@ def _faults(config: pytest.Config) -> list[str]:
     skipped = [
         f"CI skips nothing, but it skipped {report.nodeid}" for report in reporter.stats.get("skipped", ())
     ]
-    return faults + skipped + durations.faults(reporter)
+    return faults + skipped + durations.faults(config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

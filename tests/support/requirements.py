@@ -52,7 +52,10 @@ def _needs(item: pytest.Item) -> set[str]:
 
 def summary(left_out: Counter[str]) -> str:
     """Return the line that tells what was not tested, and how to test it."""
-    counts = [f"{count:,} tests that need {name}" for name, count in sorted(left_out.items())]
+    counts = [
+        f"{count:,} tests that need {name}" if count > 1 else f"1 test that needs {name}"
+        for name, count in sorted(left_out.items())
+    ]
     remedies = list(dict.fromkeys(REQUIREMENTS[name].remedy for name in sorted(left_out)))
     return f"Not tested: {_listed(counts)}. To test that as well: {', '.join(remedies)}; then make test."
 
