@@ -19,6 +19,7 @@ from api.kit.events import Event, Events, Listener
 from api.kit.hashing import Hasher
 from api.sessions.models import Session
 from api.users.models import User
+from tests.support.waiting import DEADLINE
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ def in_parallel(times: int, call: Callable[[int], T]) -> list[T]:
     start = threading.Barrier(times)
 
     def run(number: int) -> T:
-        start.wait(10)
+        start.wait(DEADLINE)
         return call(number)
 
     with ThreadPoolExecutor(times) as pool:
