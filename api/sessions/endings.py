@@ -57,8 +57,7 @@ def end(user_id: UUID, *where: sa.ColumnElement[bool], reason: str) -> bool:
     Say it last in a unit of work: revocations take turns until it ends.
     """
     now = clock.now()
-    ending = sa.update(Session).where(Session.user_id == user_id, *where, Session.ended_at.is_(None))
-    ending = ending.values(ended_at=now, ended_because=reason).returning(Session.id)
+    ending = _ending(reason, now, Session.user_id == user_id, *where).returning(Session.id)
     ended = tuple(db.session.scalars(ending, live_at(now)))
     if ended:
         emit(SessionsEnded(user_id, ended, reason))
@@ -74,15 +73,26 @@ def end_user(user_id: UUID, reason: str) -> None:
 
 def end_users(user_ids: Sequence[UUID], reason: str) -> None:
     """End all sessions of users, by one statement, and tell that the users ended as well."""
-    ending = sa.update(Session).where(among(Session.user_id, user_ids), Session.ended_at.is_(None))
-    ending = ending.values(ended_at=clock.now(), ended_because=reason).returning(Session.user_id, Session.id)
+    ending = _ending(reason, clock.now(), among(Session.user_id, user_ids))
     ended: dict[UUID, list[UUID]] = defaultdict(list)
-    for user_id, session_id in db.session.execute(ending):
+    for user_id, session_id in db.session.execute(ending.returning(Session.user_id, Session.id)):
         ended[user_id].append(session_id)
     for user_id, session_ids in ended.items():
         emit(SessionsEnded(user_id, tuple(session_ids), reason))
     sessions = [(user_id, session_id) for user_id in ended for session_id in ended[user_id]]
     _tell([*sessions, *((user_id, None) for user_id in user_ids)], reason)
+
+
+def _ending(reason: str, now: datetime, *where: sa.ColumnElement[bool]) -> sa.Update:
+    """Return the statement that ends sessions, which locks them in the order of their ids.
+
+    Without an order, two requests that end the same sessions can wait for each other on PostgreSQL.
+    """
+    is_open = Session.ended_at.is_(None)
+    locked = sa.select(Session.id).where(*where, is_open).order_by(Session.id).with_for_update()
+    return (
+        sa.update(Session).where(Session.id.in_(locked), is_open).values(ended_at=now, ended_because=reason)
+    )
 
 
 def revocations(since: int, limit: int) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def test_a_lost_answer_does_not_outlive_a_sign_out(mina: Person, clock: time_mac
     assert _code(mina, old) == "session_ended"
 
 
+@pytest.mark.long  # on SQLite the service waits two seconds for the lock
 def test_a_first_use_that_cannot_be_noted_is_answered_all_the_same(app: Flask, mina: Person) -> None:
     old = _rotate(mina)
     with app.app_context(), work.writing():

@@ -1,13 +1,21 @@
 """The devices on which somebody is signed in: seeing them, ending them."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from api.kit import work
+from api.kit.db import db
+from api.sessions.models import Session
+from tests.support import databases
+from tests.support.blocking import watching_locks
 from tests.support.clients import ContractClient, Person, client_of
 from tests.support.watching import in_parallel, session_row, statements
 
@@ -155,6 +163,23 @@ def test_signing_out_everywhere_ends_every_session(mina: Person, ken: Person) ->
     phone = on(mina, mina.sign_in())
     assert mina.call("DELETE", MINE).status_code == 204
     assert [is_signed_in(person) for person in (mina, phone, ken)] == [False, False, True]
+
+
+@databases.ON_POSTGRESQL
+def test_sessions_that_end_together_are_locked_in_the_order_of_their_ids(app: Flask, mina: Person) -> None:
+    """Two requests that end the same sessions in other orders would wait for each other."""
+    first, second = sorted(UUID(one["session"]["id"]) for one in (mina.tokens, mina.sign_in()))
+    with app.app_context(), work.writing():  # which puts it behind the other in the index and in the table
+        later = sa.update(Session).where(Session.id == first)
+        db.session.execute(later.values(created_at=datetime.now(UTC) + timedelta(minutes=1)))
+    lock = sa.select(Session.id).with_for_update(nowait=True)
+    with watching_locks(app) as wait_for_request, ThreadPoolExecutor(1) as pool:
+        with app.app_context(), work.writing():
+            db.session.execute(lock.where(Session.id == first))
+            signed_out = pool.submit(mina.call, "DELETE", "/v1/users/me/sessions")
+            wait_for_request()
+            db.session.execute(lock.where(Session.id == second))  # the request has not locked it
+        assert signed_out.result().status_code == 204
 
 
 def test_signing_out_everywhere_else_keeps_the_current_session(mina: Person) -> None:
