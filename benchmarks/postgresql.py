@@ -20,9 +20,10 @@ import sqlalchemy as sa
 
 from benchmarks.failures import Failed
 from benchmarks.measuring import START_SECONDS, end_with_parent, free_port, report
+from tests.services import POSTGRESQL
 
 STORAGES = ("SQLite", "PostgreSQL")
-URL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1/postgres")
+URL = POSTGRESQL.url()
 BACKENDS = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
     "AND backend_type = 'client backend'"
@@ -109,8 +110,8 @@ def connect(server: str) -> Connection:
 def server_url() -> str | None:
     """Return the URL of the PostgreSQL server of this run; None, with a report why, if there is none.
 
-    It is the one at TEST_POSTGRESQL_URL. If that is not set and none answers at its default, a private
-    server is started where PostgreSQL is installed, and removed when this process ends.
+    It is the one that the tests use. If TEST_POSTGRESQL_URL is not set and none answers, a private server is
+    started where PostgreSQL is installed, and removed when this process ends.
     """
     shown = sa.make_url(URL).render_as_string()
     try:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 import benchmarks
 from benchmarks.postgresql import URL
+from tests.services import POSTGRESQL, is_available
 from tests.support.servers import ROOT
 
 WRITTEN_BY_DEFAULT = ("docs/performance", "docs/lists.svg")
@@ -105,10 +104,6 @@ def _state() -> dict[Path, int]:
 
 def storages() -> list[str]:
     """Return the databases that benchmarks find; in CI both must be there."""
-    try:
-        psycopg.connect(URL, connect_timeout=2).close()
-    except psycopg.OperationalError:
-        if os.environ.get("CI"):
-            raise
-        return ["SQLite"]
-    return ["SQLite", "PostgreSQL"]
+    if os.environ.get("CI") or is_available(POSTGRESQL):
+        return ["SQLite", "PostgreSQL"]
+    return ["SQLite"]

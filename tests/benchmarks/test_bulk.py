@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.benchmarks.commands import run_well, storages
+from tests.benchmarks.commands import run_well
 
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize("storage", ["SQLite", "PostgreSQL"])
+@pytest.mark.parametrize(
+    "storage", ["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.needs("PostgreSQL"))]
+)
 def test_imports_and_exports_have_a_speed(storage: str) -> None:
-    if storage not in storages():
-        pytest.skip("no PostgreSQL")
     done = run_well("bulk", "--rows", "100", "--on", storage.lower())
     [table] = done.tables
     assert table.column("what") == ["import", "import of an export", "export"]

@@ -236,8 +236,8 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def stopping(tmp_path: Path) -> Iterator[Server]:
-    """A server that the test may stop."""
+def unshared(tmp_path: Path) -> Iterator[Server]:
+    """A server that no other test uses: the test may stop it, and count its places."""
     with running(tmp_path) as found:
         yield found
 
@@ -505,8 +505,8 @@ def test_a_response_that_fails_in_the_middle_ends(server: Server) -> None:
     wait_until(lambda: "ZeroDivisionError" in server.log.read_text(), "the error is logged")
 
 
-def test_requests_beyond_threads_and_queue_are_refused(server: Server, held: Gate) -> None:
-    with full(server, held) as connections:
+def test_requests_beyond_threads_and_queue_are_refused(unshared: Server, held: Gate) -> None:
+    with full(unshared, held) as connections:
         held.let_go(PLACES)
         assert [receive(connection) for connection in connections] == [(200, {"held": True})] * PLACES
 
@@ -544,12 +544,12 @@ def send_busy(connection: socket.socket, held: Gate) -> None:
     held.wait_for(1)
 
 
-def test_term_lets_refusals_be_answered(stopping: Server, held: Gate) -> None:
-    with stopping.connect() as connection:
+def test_term_lets_refusals_be_answered(unshared: Server, held: Gate) -> None:
+    with unshared.connect() as connection:
         send_busy(connection, held)
-        stopping.process.send_signal(signal.SIGTERM)
+        unshared.process.send_signal(signal.SIGTERM)
         assert receive(connection) == (503, {"busy": True})
-    assert stopping.stop() == (0, "")
+    assert unshared.stop() == (0, "")
 
 
 def test_term_while_it_exits_leaves_the_exit_code_0(tmp_path: Path) -> None:
@@ -564,12 +564,12 @@ def test_two_threads_work_at_the_same_time(server: Server) -> None:
     assert [status for status, _, _ in answers] == [200] * THREADS
 
 
-def test_term_lets_requests_finish_and_exits_0(stopping: Server, held: Gate) -> None:
-    with full(stopping, held) as connections:
-        stopping.signal()
+def test_term_lets_requests_finish_and_exits_0(unshared: Server, held: Gate) -> None:
+    with full(unshared, held) as connections:
+        unshared.signal()
         held.let_go(PLACES)
         assert [receive(connection)[0] for connection in connections] == [200] * PLACES
-    code, log = stopping.stop()
+    code, log = unshared.stop()
     assert (code, "Traceback" in log) == (0, False)
 
 
