@@ -632,15 +632,18 @@ def test_a_worker_that_is_told_to_stop_again_while_it_exits_leaves_the_exit_code
 def test_a_server_that_is_told_to_stop_ends_with_the_delivery_at_hand_done(
     app: Flask, environ: dict[str, str], slow: Ledger, held: Gate, tmp_path: Path
 ) -> None:
+    """It stops to listen before it tells its worker to stop, which may begin some more until then."""
+    count = 200
     with serving(environ | {"TESSERA_MAIL_URL": slow.url}, tmp_path / "server.log") as server:
-        post(app, 3)
+        post(app, count)
         held.wait_for(1)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not server.listens(), "the server stops")
-        held.let_go(3)
+        held.let_go(count)
         assert server.process.wait(DEADLINE) == 0
-    assert len(slow.entries()) == 1
-    assert [owed.tries for owed in rows(app)] == [0] * 2
+    sent = len(slow.entries())
+    assert 1 <= sent < count
+    assert [owed.tries for owed in rows(app)] == [0] * (count - sent)
 
 
 def test_a_server_delivers_by_itself(
